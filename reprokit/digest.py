@@ -1,0 +1,115 @@
+"""SHA-256 of bytes, files and canonical JSON: the only module that hashes.
+
+A digest is written ``sha256:<64 hex digits>``, so that anyone can check it with ``sha256sum``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+__all__ = ["BLOCK", "PREFIX", "Hasher", "canonical_json", "checksum", "hex_of", "of_bytes", "of_file", "of_json"]
+
+PREFIX = "sha256:"
+BLOCK = 1 << 20  # bytes read at a time: large enough that hashlib releases the GIL, small enough for the cache
+
+
+def of_bytes(data: bytes) -> str:
+    """Return the digest of ``data``.
+
+    >>> of_bytes(b"")[:19]
+    'sha256:e3b0c44298fc'
+    """
+    return PREFIX + hashlib.sha256(data).hexdigest()
+
+
+def of_file(path: str | os.PathLike[str]) -> str:
+    """Return the digest of a file's bytes.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    hasher = Hasher()
+    with open(path, "rb", buffering=0) as stream:
+        hasher.feed(stream.read)
+    return hasher.digest()
+
+
+def canonical_json(value: Any) -> bytes:
+    """Return ``value`` as JSON that is the same for equal values: sorted keys, no spaces, ASCII.
+
+    ASCII escapes keep lone surrogates (from file names that are not UTF-8) exact.
+
+    >>> canonical_json({"b": 1, "a": [True, None]})
+    b'{"a":[true,null],"b":1}'
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode("ascii")
+
+
+def of_json(value: Any) -> str:
+    """Return the digest of ``canonical_json(value)``."""
+    return of_bytes(canonical_json(value))
+
+
+def checksum(data: bytes) -> str:
+    """Return 16 hex digits that tell a whole journal line from a torn or damaged one."""
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def hex_of(digest: str) -> str:
+    """Return the hexadecimal part of a digest.
+
+    Raises:
+        ValueError: ``digest`` is not of the form ``sha256:<64 hex digits>``.
+    """
+    name = digest.removeprefix(PREFIX)
+    if len(name) != 64 or not digest.startswith(PREFIX) or not set(name) <= set("0123456789abcdef"):
+        raise ValueError(f"not a SHA-256 digest: {digest!r}")
+    return name
+
+
+class Hasher:
+    """Hashes one stream of bytes, and in the same pass names it as git would.
+
+    Args:
+        git_size: the stream's size in bytes when its git blob id is wanted too.
+    """
+
+    def __init__(self, git_size: int | None = None) -> None:
+        self._sha256 = hashlib.sha256()
+        self._git = None if git_size is None else hashlib.sha1(b"blob %d\0" % git_size, usedforsecurity=False)
+        self.size = 0
+
+    def update(self, block: bytes) -> None:
+        """Add a block of bytes."""
+        self._sha256.update(block)
+        if self._git is not None:
+            self._git.update(block)
+        self.size += len(block)
+
+    def feed(self, read: Callable[[int], bytes | None], write: Callable[[bytes], object] | None = None) -> None:
+        """Read to the end with ``read(size)``, passing each block on to ``write``."""
+        while block := read(BLOCK):
+            self.update(block)
+            if write is not None:
+                write(block)
+
+    def digest(self) -> str:
+        """Return the digest of what was read so far."""
+        return PREFIX + self._sha256.hexdigest()
+
+    def git_blob(self) -> str | None:
+        """Return the id that git gives to these bytes, or None when it was not asked for."""
+        return None if self._git is None else self._git.hexdigest()
+
+
+def is_file_named(path: Path, digest: str) -> bool:
+    """Return whether the bytes at ``path`` have this digest; False when there is no such file."""
+    try:
+        return of_file(path) == digest
+    except OSError:
+        return False

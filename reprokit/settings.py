@@ -1,0 +1,132 @@
+"""The settings of a project, each with where its value came from.
+
+``[tool.reprokit]`` in ``pyproject.toml``, then ``REPROKIT_*`` environment variables, then arguments:
+the later source wins. This module knows names, types and defaults; it does not know what they do.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from reprokit.errors import UsageError
+
+__all__ = ["Settings", "load", "parse_size"]
+
+_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a user may choose.
+
+    Attributes:
+        store: folder of the store, relative to the project root.
+        store_limit: largest data file whose contents are kept, in bytes.
+        snapshot_limit: largest untracked or changed file that goes into the git snapshot, in bytes;
+            larger ones are kept as objects.
+        variables: environment variables that are recorded (names; a trailing ``*`` matches the rest).
+        ignore: globs, relative to the project root, of files that are never data.
+        replay_env: which environment `replay` uses: "auto", "locked" or "current".
+        sources: setting name → where its value came from.
+    """
+
+    store: str = ".reprokit"
+    store_limit: int = 2 * 10**9
+    snapshot_limit: int = 5 * 10**6
+    variables: tuple[str, ...] = ("CUDA_VISIBLE_DEVICES", "LANG", "LC_*", "TZ", "MPLBACKEND", "PYTHONHASHSEED")
+    ignore: tuple[str, ...] = ()
+    replay_env: str = "auto"
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+
+def parse_size(text: str | int) -> int:
+    """Return a number of bytes from ``1500``, ``"5 MB"`` or ``"2GB"`` (powers of ten).
+
+    Raises:
+        UsageError: the text is not a size.
+
+    >>> parse_size("5 MB")
+    5000000
+    """
+    if isinstance(text, int):
+        return text
+    compact = text.replace(" ", "").replace("_", "").lower()
+    number = compact.rstrip("kmgtb")
+    try:
+        return int(float(number) * _UNITS[compact[len(number) :]])
+    except (KeyError, ValueError):
+        raise UsageError(f"{text!r} is not a size", remedy='write it like "500 MB"') from None
+
+
+def load(root: Path, environ: Mapping[str, str] | None = None, **arguments: Any) -> Settings:
+    """Read the settings that hold for a project.
+
+    Args:
+        root: the project root, where ``pyproject.toml`` may be.
+        environ: environment variables; those of this process by default.
+        arguments: values given explicitly; None means not given.
+
+    Raises:
+        UsageError: a setting is unknown or has the wrong form; names its source.
+
+    >>> load(Path("/nonexistent"), {"REPROKIT_STORE_LIMIT": "1 MB"}).store_limit
+    1000000
+    """
+    known = {f.name for f in dataclasses.fields(Settings)} - {"sources"}
+    environ = os.environ if environ is None else environ
+    from_environ = {
+        name: environ[key] for name in known if (key := f"REPROKIT_{name.upper()}") in environ
+    }
+    layers = [
+        ("pyproject.toml", _project_table(root / "pyproject.toml")),
+        ("environment", from_environ),
+        ("argument", {key: value for key, value in arguments.items() if value is not None}),
+    ]
+    values: dict[str, Any] = {}
+    sources = dict.fromkeys(known, "default")
+    for source, layer in layers:
+        for key, value in layer.items():
+            name = key.replace("-", "_")
+            if name not in known:
+                raise UsageError(f"unknown setting {key!r} in {source}", remedy=f"known: {', '.join(sorted(known))}")
+            values[name] = _convert(name, value, source)
+            sources[name] = source
+    return Settings(**values, sources=sources)
+
+
+def _convert(name: str, value: Any, source: str) -> Any:
+    if name.endswith("_limit"):
+        return parse_size(value)
+    if name in ("variables", "ignore"):
+        items = value.split(",") if isinstance(value, str) else value
+        if not isinstance(items, (list, tuple)) or not all(isinstance(item, str) for item in items):
+            raise UsageError(f"setting {name!r} in {source} is not a list of strings", remedy='write ["a", "b"]')
+        return tuple(item.strip() for item in items if item.strip())
+    if not isinstance(value, str):
+        raise UsageError(f"setting {name!r} in {source} is not a string", remedy=f'write {name} = "…"')
+    if name == "replay_env" and value not in ("auto", "locked", "current"):
+        raise UsageError(f"replay_env is {value!r} in {source}", remedy="use auto, locked or current")
+    return value
+
+
+def _project_table(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return {}
+    if "[tool.reprokit" not in text:  # most projects: nothing to parse
+        return {}
+    try:
+        import tomllib
+    except ModuleNotFoundError:  # Python 3.10
+        import tomli as tomllib
+    try:
+        table = tomllib.loads(text).get("tool", {}).get("reprokit", {})
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path} is not valid TOML ({error})", remedy="mend the file") from error
+    return dict(table)
