@@ -12,10 +12,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["BLOCK", "PREFIX", "Hasher", "canonical_json", "checksum", "hex_of", "of_bytes", "of_file", "of_json"]
+__all__ = [
+    "BLOCK",
+    "PREFIX",
+    "Hasher",
+    "canonical_json",
+    "checksum",
+    "derived",
+    "hex_of",
+    "is_file_named",
+    "of_bytes",
+    "of_file",
+    "of_json",
+]
 
 PREFIX = "sha256:"
-BLOCK = 1 << 20  # bytes read at a time: large enough that hashlib releases the GIL, small enough for the cache
+BLOCK = (
+    1 << 20
+)  # bytes read at a time: large enough that hashlib releases the GIL, small enough for the cache
 
 
 def of_bytes(data: bytes) -> str:
@@ -91,7 +105,9 @@ class Hasher:
             self._git.update(block)
         self.size += len(block)
 
-    def feed(self, read: Callable[[int], bytes | None], write: Callable[[bytes], object] | None = None) -> None:
+    def feed(
+        self, read: Callable[[int], bytes | None], write: Callable[[bytes], object] | None = None
+    ) -> None:
         """Read to the end with ``read(size)``, passing each block on to ``write``."""
         while block := read(BLOCK):
             self.update(block)
@@ -113,3 +129,12 @@ def is_file_named(path: Path, digest: str) -> bool:
         return of_file(path) == digest
     except OSError:
         return False
+
+
+def derived(root: str, label: str, size: int) -> bytes:
+    """Return ``size`` bytes that follow from a root and a label alone (SHAKE-256).
+
+    >>> derived("00ff", "draw 1", 4) == derived("00ff", "draw 1", 4)
+    True
+    """
+    return hashlib.shake_256(f"{root}/{label}".encode()).digest(size)

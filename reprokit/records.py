@@ -156,6 +156,7 @@ class CodeState(Record):
     ``kind`` is "git" for the user's repository, "private" for one inside the store.
     ``prefix`` is the project root's path inside the repository ("" when they are the same).
     ``large`` holds the files too large for git (stored as objects, ``path`` relative to the repository's top).
+    ``submodules`` are snapshots of their own; ``top`` says where they are inside this one's ``top``.
     """
 
     kind: str
@@ -170,6 +171,7 @@ class CodeState(Record):
     remote: str | None = None
     dirty: bool = False
     large: tuple[FileUse, ...] = ()
+    submodules: tuple[CodeState, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +184,7 @@ class FileUse(Record):
     had again: "git" (in the snapshot), "object", or "none". ``state`` is "stable", "unstable"
     (it changed while it was in use), "missing" (it was gone before it could be hashed) or
     "pending" (the process ended before it was hashed). ``source`` names who saw it.
+    ``own`` says of a read that the run had written the file before it read it.
     """
 
     path: str
@@ -191,6 +194,7 @@ class FileUse(Record):
     stored: str = "none"
     state: str = "stable"
     source: str = ""
+    own: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,7 +225,8 @@ class Distribution(Record):
     """One installed distribution.
 
     ``origin`` is "index", "vcs", "local" (a wheel, sdist or folder), "editable" or "unknown";
-    ``url`` and ``commit`` come from its ``direct_url.json`` (PEP 610).
+    ``url`` and ``commit`` come from its ``direct_url.json`` (PEP 610). ``content`` is a digest of what
+    is installed, for a local one: the same version can be built twice from different sources.
     """
 
     name: str
@@ -229,6 +234,7 @@ class Distribution(Record):
     origin: str = "index"
     url: str | None = None
     commit: str | None = None
+    content: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -320,7 +326,9 @@ class Run(Record):
     execution of a notebook) or "replay". ``status`` is "running", "done", "failed" or "interrupted";
     ``reason`` says why it is not "done". ``started`` and ``ended`` are seconds after the epoch.
     ``root`` is the project root, ``cwd`` the working directory. ``writers`` are the processes that
-    wrote its journals. ``verdict`` is set on replays.
+    wrote its journals. ``front`` is what the user sat at: "kernel", "terminal" or "script".
+    ``folders`` are folders that existed before the run wrote into them (relative to ``root``).
+    ``verdict`` is set on replays.
     """
 
     id: str
@@ -328,6 +336,7 @@ class Run(Record):
     kind: str = "session"
     schema: str = SCHEMA
     reprokit: str = ""
+    front: str = "kernel"
     status: str = "running"
     reason: str | None = None
     started: float = 0.0
@@ -353,6 +362,7 @@ class Run(Record):
     writers: tuple[Process, ...] = ()
     cells: tuple[Cell, ...] = ()
     gaps: tuple[Gap, ...] = ()
+    folders: tuple[str, ...] = ()
     verdict: dict[str, Any] | None = None
 
     @property

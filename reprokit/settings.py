@@ -18,6 +18,7 @@ from reprokit.errors import UsageError
 __all__ = ["Settings", "load", "parse_size"]
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+_CHOICES = {"replay_env": ("auto", "locked", "current"), "lock": ("background", "never")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,15 +33,24 @@ class Settings:
         variables: environment variables that are recorded (names; a trailing ``*`` matches the rest).
         ignore: globs, relative to the project root, of files that are never data.
         replay_env: which environment `replay` uses: "auto", "locked" or "current".
+        lock: when the environment of a run is locked: "background" (at its start) or "never".
         sources: setting name → where its value came from.
     """
 
     store: str = ".reprokit"
     store_limit: int = 2 * 10**9
     snapshot_limit: int = 5 * 10**6
-    variables: tuple[str, ...] = ("CUDA_VISIBLE_DEVICES", "LANG", "LC_*", "TZ", "MPLBACKEND", "PYTHONHASHSEED")
+    variables: tuple[str, ...] = (
+        "CUDA_VISIBLE_DEVICES",
+        "LANG",
+        "LC_*",
+        "TZ",
+        "MPLBACKEND",
+        "PYTHONHASHSEED",
+    )
     ignore: tuple[str, ...] = ()
     replay_env: str = "auto"
+    lock: str = "background"
     sources: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -79,9 +89,7 @@ def load(root: Path, environ: Mapping[str, str] | None = None, **arguments: Any)
     """
     known = {f.name for f in dataclasses.fields(Settings)} - {"sources"}
     environ = os.environ if environ is None else environ
-    from_environ = {
-        name: environ[key] for name in known if (key := f"REPROKIT_{name.upper()}") in environ
-    }
+    from_environ = {name: environ[key] for name in known if (key := f"REPROKIT_{name.upper()}") in environ}
     layers = [
         ("pyproject.toml", _project_table(root / "pyproject.toml")),
         ("environment", from_environ),
@@ -93,7 +101,9 @@ def load(root: Path, environ: Mapping[str, str] | None = None, **arguments: Any)
         for key, value in layer.items():
             name = key.replace("-", "_")
             if name not in known:
-                raise UsageError(f"unknown setting {key!r} in {source}", remedy=f"known: {', '.join(sorted(known))}")
+                raise UsageError(
+                    f"unknown setting {key!r} in {source}", remedy=f"known: {', '.join(sorted(known))}"
+                )
             values[name] = _convert(name, value, source)
             sources[name] = source
     return Settings(**values, sources=sources)
@@ -105,12 +115,16 @@ def _convert(name: str, value: Any, source: str) -> Any:
     if name in ("variables", "ignore"):
         items = value.split(",") if isinstance(value, str) else value
         if not isinstance(items, (list, tuple)) or not all(isinstance(item, str) for item in items):
-            raise UsageError(f"setting {name!r} in {source} is not a list of strings", remedy='write ["a", "b"]')
+            raise UsageError(
+                f"setting {name!r} in {source} is not a list of strings", remedy='write ["a", "b"]'
+            )
         return tuple(item.strip() for item in items if item.strip())
     if not isinstance(value, str):
         raise UsageError(f"setting {name!r} in {source} is not a string", remedy=f'write {name} = "…"')
-    if name == "replay_env" and value not in ("auto", "locked", "current"):
-        raise UsageError(f"replay_env is {value!r} in {source}", remedy="use auto, locked or current")
+    if name in _CHOICES and value not in _CHOICES[name]:
+        raise UsageError(
+            f"{name} is {value!r} in {source}", remedy=f"use one of: {', '.join(_CHOICES[name])}"
+        )
     return value
 
 

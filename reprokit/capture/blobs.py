@@ -1,0 +1,218 @@
+"""The bytes of working files as git blobs, exactly as they are on disk.
+
+It knows how to name files in bulk, remembers names by file status so that an unchanged file is not read
+twice, and finds the files whose bytes differ from what git's index holds for them. It does not know trees.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import time
+from pathlib import Path
+from typing import Any
+
+from reprokit import digest
+from reprokit.capture.git import Scratch, git, quoted
+from reprokit.capture.repository import Repository
+from reprokit.capture.tree import Listing, lstat
+from reprokit.errors import GitError
+
+__all__ = ["Blobs"]
+
+_SETTLED_NS = 2_000_000_000  # a file changed this recently may change again without a new time stamp
+_REWRITING = b"filter", b"working-tree-encoding"
+_RESIZING = b"text", b"eol", b"crlf", b"ident"
+
+
+class Blobs:
+    """Stores files as blobs in the objects of a scratch git directory.
+
+    Args:
+        scratch: where git runs.
+        memory: the file that remembers names between snapshots; a cache, safe to delete.
+        trust: whether a remembered name will do; not where git cannot check that its object is there.
+    """
+
+    def __init__(self, scratch: Scratch, memory: Path, *, trust: bool = True) -> None:
+        self._scratch = scratch
+        self._memory = memory
+        self._known = _load(memory) if trust else {}
+        self._used: dict[str, Any] = {}
+        self._converted: list[Any] = self._known.get("converted", [])
+        self._index: dict[str, Any] = {}
+
+    def index(self, checksum: bytes) -> tuple[str, bool] | None:
+        """Return the tree of an index and whether it has attributes, if it was noted."""
+        entry = self._known.get("index")
+        if not entry or entry["checksum"] != checksum.hex():
+            return None
+        return entry["tree"], entry["attributes"]
+
+    def note_index(self, listing: Listing, tree: str) -> None:
+        """Remember an index, so that it need not be read again while it is the same."""
+        if listing.index and listing.plain:
+            checksum = listing.index.hex()
+            self._index = {"checksum": checksum, "tree": tree, "attributes": listing.attributes}
+
+    def store(self, files: dict[bytes, os.stat_result]) -> tuple[dict[bytes, str], dict[bytes, str]]:
+        """Store files (path → its status just now).
+
+        Returns:
+            Blob ids by path, and why a path has none.
+        """
+        began = time.time_ns()
+        remembered = self._known.get("files", {})
+        ids: dict[bytes, str] = {}
+        for path, status in files.items():
+            entry = remembered.get(os.fsdecode(path))
+            if entry is not None and entry[:-1] == _key(status):
+                ids[path] = entry[-1]
+        missing = [path for path in files if path not in ids]
+        new, failed = self._write(missing, files)
+        ids.update(new)
+        for path, oid in ids.items():
+            status = files[path]
+            if began - max(status.st_mtime_ns, status.st_ctime_ns) > _SETTLED_NS:
+                self._used[os.fsdecode(path)] = [*_key(status), oid]
+        return ids, failed
+
+    def _write(
+        self, paths: list[bytes], files: dict[bytes, os.stat_result]
+    ) -> tuple[dict[bytes, str], dict[bytes, str]]:
+        """Let git write the blobs: all at once, or one by one when one of them stops it."""
+        try:
+            return dict(zip(paths, self._hash(paths, files), strict=True)), {}
+        except (GitError, OSError, ValueError):
+            pass
+        ids: dict[bytes, str] = {}
+        failed: dict[bytes, str] = {}
+        for path in paths:
+            try:
+                (ids[path],) = self._hash([path], files)
+            except (GitError, OSError) as error:
+                failed[path] = _why(self._scratch.full(path), error)
+        if failed and not ids:  # not these files: the objects cannot be written
+            self._scratch.git("hash-object", "-w", "--stdin", stdin=b"")
+        return ids, failed
+
+    def _hash(self, paths: list[bytes], files: dict[bytes, os.stat_result]) -> list[str]:
+        if not paths:
+            return []
+        sources = [
+            self._link(number, path) if stat.S_ISLNK(files[path].st_mode) else path
+            for number, path in enumerate(paths)
+        ]
+        lines = b"".join(quoted(source) + b"\n" for source in sources)
+        out = self._scratch.git("hash-object", "-w", "--no-filters", "--stdin-paths", stdin=lines)
+        return out.decode().split()
+
+    def _link(self, number: int, path: bytes) -> bytes:
+        """Put a symlink's target, which is its blob, where git can read it."""
+        text = self._scratch.folder / f"link-{number}"
+        text.write_bytes(os.fsencode(Path(os.fsdecode(self._scratch.full(path))).readlink()))
+        return os.fsencode(text)
+
+    def converted(self, listing: Listing, repository: Repository) -> list[bytes]:
+        """Return the unchanged tracked files whose bytes may not be those that git's index names.
+
+        Args:
+            listing: what there is.
+            repository: whose attributes and settings say what git converts.
+        """
+        texts = _attributes(repository, listing)
+        resizing = _on(repository.settings.get("core.autocrlf", "false"))
+        resizing = resizing or any(word in text for text in texts for word in _RESIZING)
+        rewriting = any(word in text for text in texts for word in _REWRITING)
+        if not resizing and not rewriting:
+            return []
+        key = digest.checksum(b"\0".join((listing.index, b"%d" % resizing, *texts)))
+        if listing.index and self._converted[:1] == [key]:
+            return [path for path in map(os.fsencode, self._converted[1]) if path not in listing.changed]
+        same = listing.same()
+        found = self._resized(same)
+        if rewriting:
+            found |= _filtered(repository, list(same))
+        self._converted = [] if listing.changed else [key, sorted(os.fsdecode(path) for path in found)]
+        return sorted(found)
+
+    def _resized(self, same: dict[bytes, tuple[str, str]]) -> set[bytes]:
+        """Line ends and ``$Id$`` change a file's length, so lengths tell which files they changed."""
+        regular = {path: oid for path, (mode, oid) in same.items() if mode.startswith("100")}
+        ids = "".join(f"{oid}\n" for oid in regular.values()).encode()
+        sizes = self._scratch.git("cat-file", "--batch-check=%(objectsize)", stdin=ids).split(b"\n")
+        found = set()
+        for path, size in zip(regular, sizes, strict=False):
+            status = lstat(self._scratch.full(path))
+            if status is None or size != b"%d" % status.st_size:
+                found.add(path)
+        return found
+
+    def remember(self) -> None:
+        """Keep the names for the next snapshot; whoever comes last wins."""
+        known = {"files": self._used, "converted": self._converted, "index": self._index}
+        if known == self._known:
+            return
+        part = self._memory.with_name(f"{self._memory.name}.{os.getpid()}")
+        try:
+            self._memory.parent.mkdir(parents=True, exist_ok=True)
+            part.write_bytes(digest.canonical_json(known))
+            part.replace(self._memory)
+        except OSError:  # a cache that cannot be kept costs time, nothing else
+            part.unlink(missing_ok=True)
+
+
+def _load(memory: Path) -> dict[str, Any]:
+    try:
+        known = json.loads(memory.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _key(status: os.stat_result) -> list[int]:
+    where = [status.st_dev, status.st_ino, status.st_mode]
+    return [*where, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+
+
+def _why(path: bytes, error: Exception) -> str:
+    try:
+        with open(path, "rb"):
+            return str(error)
+    except OSError as reason:
+        return reason.strerror or str(reason)
+
+
+def _on(value: str) -> bool:
+    return value.lower() not in ("false", "no", "off", "0", "")
+
+
+def _attributes(repository: Repository, listing: Listing) -> list[bytes]:
+    """Return the text of every attributes file that can apply."""
+    inside = {b".gitattributes"}
+    if listing.attributes:
+        inside.update(path for path in listing.tracked() if path.endswith(b".gitattributes"))
+        inside.update(path for path in listing.untracked if path.endswith(b".gitattributes"))
+    paths = [repository.top / os.fsdecode(path) for path in sorted(inside)]
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    named = repository.settings.get("core.attributesfile")
+    paths += [Path(named).expanduser() if named else config / "git" / "attributes"]
+    paths += [Path("/etc/gitattributes"), repository.common / "info" / "attributes"]
+    return [path.read_bytes() for path in paths if path.is_file()]
+
+
+def _filtered(repository: Repository, paths: list[bytes]) -> set[bytes]:
+    """Return the files with a filter or an encoding: git's answer, which runs neither."""
+    out = git(
+        *("check-attr", "-z", "--stdin", "filter", "working-tree-encoding"),
+        cwd=repository.top,
+        env={"GIT_DIR": str(repository.directory), "GIT_WORK_TREE": str(repository.top)},
+        stdin=b"".join(path + b"\0" for path in paths),
+    )
+    fields = out.split(b"\0")
+    return {
+        path
+        for path, value in zip(fields[0::3], fields[2::3], strict=False)
+        if value not in (b"unspecified", b"unset")
+    }

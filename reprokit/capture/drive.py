@@ -1,0 +1,84 @@
+"""What a parent process tells the agent in a kernel that it started: the seam between the two.
+
+The parent writes a small JSON file and names it in one environment variable, which the agent takes
+away before the user's code can see it. So nothing is injected into the notebook or its parameters.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from reprokit.records import Cell, CodeState
+
+__all__ = ["VARIABLE", "Drive", "take", "write"]
+
+VARIABLE = "REPROKIT_DRIVE"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drive:
+    """A run that a parent process has opened and a kernel is to capture.
+
+    Attributes:
+        run_id: the run; its folder exists already.
+        store: the store's folder.
+        project: the project root (in a replay: the workspace).
+        kind: "batch" or "replay".
+        code: the code state, when the parent knows it; no snapshot is then made.
+        order: in a replay, the numbers of the recorded cells in the order they will run.
+        cells: in a replay, the recorded cells.
+        front: what the recorded session sat at; a replay displays as that did.
+    """
+
+    run_id: str
+    store: Path
+    project: Path
+    kind: str
+    front: str = "kernel"
+    code: CodeState | None = None
+    order: tuple[int, ...] = ()
+    cells: tuple[Cell, ...] = field(default=())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the order as JSON-ready values."""
+        return {
+            "run_id": self.run_id,
+            "store": str(self.store),
+            "project": str(self.project),
+            "kind": self.kind,
+            "front": self.front,
+            "code": None if self.code is None else self.code.to_dict(),
+            "order": list(self.order),
+            "cells": [cell.to_dict() for cell in self.cells],
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Drive:
+        """Build the order from ``to_dict()``'s form."""
+        return cls(
+            run_id=data["run_id"],
+            store=Path(data["store"]),
+            project=Path(data["project"]),
+            kind=data["kind"],
+            front=data["front"],
+            code=None if data["code"] is None else CodeState.from_dict(data["code"]),
+            order=tuple(data["order"]),
+            cells=tuple(Cell.from_dict(cell) for cell in data["cells"]),
+        )
+
+
+def write(drive: Drive, path: Path) -> None:
+    """Write the order for the agent to take."""
+    path.write_text(json.dumps(drive.to_dict()), "utf-8")
+
+
+def take() -> Drive | None:
+    """Return the order this process was started with, and take it out of the environment."""
+    path = os.environ.pop(VARIABLE, None)
+    if path is None:
+        return None
+    return Drive.from_dict(json.loads(Path(path).read_text("utf-8")))

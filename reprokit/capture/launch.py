@@ -1,0 +1,47 @@
+"""Starts a kernel or a script with this agent inside, in any environment: run it by path, not by name.
+
+    python .../reprokit/capture/launch.py kernel -f CONNECTION_FILE …
+    python .../reprokit/capture/launch.py script FILE ARGUMENTS…
+
+The environment needs no reprokit of its own, and ``sys.path`` stays what it would have been.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import runpy
+import sys
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def load_agent() -> None:
+    """Make ``import reprokit`` mean the package that this file belongs to."""
+    spec = importlib.util.spec_from_file_location(
+        "reprokit", PACKAGE / "__init__.py", submodule_search_locations=[str(PACKAGE)]
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["reprokit"] = module
+    spec.loader.exec_module(module)
+
+
+def main() -> None:
+    """Run what the command line asks for in this process."""
+    what, arguments = sys.argv[1], sys.argv[2:]
+    del sys.path[0]  # the folder of this file, which Python put there
+    load_agent()
+    if what == "kernel":
+        sys.argv[1:] = [*arguments, "--InteractiveShellApp.extra_extensions=reprokit"]
+        sys.path.insert(0, "")  # as `python -m ipykernel_launcher` has it
+        runpy.run_module("ipykernel_launcher", run_name="__main__", alter_sys=True)
+    else:
+        sys.argv[:] = arguments
+        sys.path.insert(0, str(Path(arguments[0]).resolve().parent))
+        runpy.run_path(arguments[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()

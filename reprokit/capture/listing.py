@@ -1,0 +1,29 @@
+"""What a code snapshot holds, file by file, so that data inside it need not be kept twice."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from reprokit.capture.git import git
+from reprokit.records import CodeState
+
+__all__ = ["of"]
+
+
+def of(state: CodeState) -> dict[str, tuple[int, str]]:
+    """Return absolute path → (size in bytes, git blob id) of the regular files in a snapshot.
+
+    Raises:
+        GitError: the snapshot cannot be listed.
+    """
+    listed = git(
+        "ls-tree", "-r", "-z", "-l", state.tree, cwd=Path(state.top), env={"GIT_DIR": state.repository}
+    )
+    found = {}
+    for entry in listed.split(b"\0"):
+        head, _, name = entry.partition(b"\t")
+        fields = head.split()
+        if len(fields) == 4 and fields[1] == b"blob" and fields[0] != b"120000":
+            found[os.path.join(state.top, os.fsdecode(name))] = (int(fields[3]), fields[2].decode())
+    return found

@@ -1,0 +1,121 @@
+"""Which paths are data, and what they are called in a record.
+
+Everything else a process opens (the interpreter, packages, fonts, caches, Jupyter's own files) is
+noise: it belongs to the environment, or to nobody.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import site
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+__all__ = ["Paths"]
+
+_SYSTEM = (
+    "/usr",
+    "/lib",
+    "/lib64",
+    "/lib32",
+    "/etc",
+    "/proc",
+    "/sys",
+    "/dev",
+    "/run",
+    "/bin",
+    "/sbin",
+    "/opt/conda/pkgs",
+)
+_HOME = (
+    ".ipython", ".jupyter", ".config", ".local/share/jupyter", ".local/share/reprokit", ".local/lib", ".pyenv",
+    ".cache/matplotlib", ".cache/fontconfig", ".cache/pip", ".cache/uv", ".cache/reprokit", ".cache/jedi",
+    ".fonts", ".local/share/fonts", ".matplotlib", ".dvc",
+)  # fmt: skip
+_SUFFIXES = (".py", ".pyc", ".pyi", ".so", ".pth", ".pyd", ".dylib", ".dll", ".ipynb")
+_PARTS = frozenset(
+    {
+        "__pycache__",
+        ".git",
+        ".ipynb_checkpoints",
+        ".dist-info",
+        "node_modules",
+        ".mypy_cache",
+        ".pytest_cache",
+        ".hg",
+    }
+)
+
+
+class Paths:
+    """Tells data from noise for one project.
+
+    Args:
+        project: the project root.
+        ignored: further folders that never hold data (the store).
+        patterns: globs relative to the project root that the user excluded.
+    """
+
+    def __init__(self, project: Path, ignored: Iterable[Path] = (), patterns: Iterable[str] = ()) -> None:
+        self.project = os.path.realpath(project)
+        self._patterns = tuple(patterns)
+        self._noise = tuple(_folders(self.project, ignored))
+        self._scratch = os.path.realpath(tempfile.gettempdir()) + os.sep
+        self._known: dict[str, bool] = {}
+
+    def is_data(self, path: str) -> bool:
+        """Return whether an absolute path may hold data."""
+        known = self._known.get(path)
+        if known is None:
+            known = self._known[path] = self._decide(path)
+        return known
+
+    def is_scratch(self, path: str) -> bool:
+        """Return whether a path lies in the system's temporary folder and outside the project."""
+        return path.startswith(self._scratch) and not self._inside(path)
+
+    def absolute(self, path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
+        """Return a path as the process would open it now: absolute, normalised, links kept."""
+        return os.path.abspath(os.fsdecode(path))
+
+    def name(self, path: str) -> str:
+        """Return the path's name in a record: relative to the project inside it, else absolute."""
+        real = (
+            path
+            if self._inside(path)
+            else os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+        )
+        if self._inside(real):
+            return os.path.relpath(real, self.project).replace(os.sep, "/")
+        return path
+
+    def _inside(self, path: str) -> bool:
+        return path.startswith(self.project + os.sep)
+
+    def _decide(self, path: str) -> bool:
+        if path.endswith(_SUFFIXES) or not _PARTS.isdisjoint(path.split(os.sep)) or ".dist-info/" in path:
+            return False
+        if any(path.startswith(folder) for folder in self._noise):
+            return False
+        if os.path.realpath(path).startswith(self._noise):
+            return False
+        name = self.name(path)
+        return not any(fnmatch.fnmatch(name, pattern) for pattern in self._patterns)
+
+
+def _folders(project: str, ignored: Iterable[Path]) -> Iterable[str]:
+    home = os.path.expanduser("~")
+    prefixes = {sys.prefix, sys.base_prefix, *site.getsitepackages(), site.getusersitepackages()}
+    prefixes |= {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    prefixes |= {os.path.join(home, name) for name in _HOME} | set(_SYSTEM) | {str(path) for path in ignored}
+    if cache := os.environ.get("MPLCONFIGDIR"):
+        prefixes.add(cache)
+    for prefix in prefixes:
+        for path in (prefix, os.path.realpath(prefix)):
+            # A project that lies inside such a folder (a home under /usr, say) is still a project.
+            if not (project + os.sep).startswith(path.rstrip(os.sep) + os.sep):
+                yield path.rstrip(os.sep) + os.sep

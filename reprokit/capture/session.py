@@ -1,0 +1,459 @@
+"""The core of capture: one session records one run, cell by cell, by driving the probes.
+
+It is where probes and store meet. It does not know IPython: ``notebook`` tells it when cells begin
+and end, and so does a ``with`` block in a script. Nothing that fails here reaches the user's cell.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from reprokit import settings as settings_module
+from reprokit import version
+from reprokit.capture import code, config, environment, listing, machine, redact
+from reprokit.capture.drive import Drive
+from reprokit.capture.files import Files
+from reprokit.capture.outputs import OutputArea
+from reprokit.capture.probe import Context, Patch, Probe, Replayed
+from reprokit.capture.randomness import Randomness
+from reprokit.capture.worker import Worker
+from reprokit.digest import canonical_json
+from reprokit.errors import ReprokitError
+from reprokit.records import Assumption, FileUse, Gap, Metric, Run
+from reprokit.store import journal as journal_module
+from reprokit.store.assemble import assemble
+from reprokit.store.journal import Journal
+from reprokit.store.layout import Layout, new_run_id, project_root
+from reprokit.store.liveness import this_process
+from reprokit.store.objects import Objects
+
+__all__ = ["Request", "Session"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What the user, or a parent process, asked for when the run was started.
+
+    Attributes:
+        kind: "session", "block", "batch" or "replay".
+        front: "kernel", "terminal" or "script".
+        before: sources of the cells that ran before the run began.
+        drive: the parent's order, when there is a parent.
+    """
+
+    name: str | None = None
+    kind: str = "session"
+    front: str = "kernel"
+    seed: int | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    configs: tuple[Path, ...] = ()
+    notebook: str | None = None
+    script: str | None = None
+    before: tuple[str, ...] = ()
+    drive: Drive | None = None
+
+
+class Session:
+    """An open run.
+
+    Args:
+        request: what was asked for.
+        namespace: returns the user's variables.
+        warn: shows the user one line; called at most once for a run.
+
+    Raises:
+        ReprokitError: the run cannot be started at all (settings are wrong, no store can be made).
+    """
+
+    def __init__(
+        self, request: Request, namespace: Callable[[], Mapping[str, Any]], warn: Callable[[str], None]
+    ) -> None:
+        self.request = request
+        self._warn = warn
+        self._warned = False
+        self._pid = os.getpid()
+        drive = request.drive
+        self.project = drive.project if drive else project_root(Path.cwd())
+        self.settings = settings_module.load(self.project)
+        self.layout, gap = self._open_layout()
+        self.objects = Objects(self.layout.objects)
+        self.run_id, self.journal = self._open_journal()
+        self._worker = Worker(lambda error: self.failed("background", error))
+        self._context = self._make_context(namespace)
+        self.files = Files(self._context)
+        self.randomness = Randomness(self._context, request.seed)
+        self._fingerprint: str | None = None
+        self._token: Any = None
+        self._snapshot_taken = False
+        self._closed = False
+        self._open_seq: int | None = None
+        self._began = 0.0
+        self._count = 0
+        self._synced = time.monotonic()
+        self._begin(gap)
+
+    # -- the life of a run ----------------------------------------------------------------------
+
+    def _open_layout(self) -> tuple[Layout, Gap | None]:
+        if self.request.drive is not None:
+            return Layout(project=self.project, root=self.request.drive.store), None
+        return Layout.find(self.project, self.settings).create()
+
+    def _open_journal(self) -> tuple[str, Journal]:
+        if self.request.drive is not None:
+            run_id = self.request.drive.run_id
+            return run_id, Journal(self.layout.journal(run_id))
+        while True:
+            run_id = new_run_id()
+            try:
+                self.layout.run_folder(run_id).mkdir(parents=True)
+            except FileExistsError:
+                continue
+            return run_id, Journal(self.layout.journal(run_id))
+
+    def _make_context(self, namespace: Callable[[], Mapping[str, Any]]) -> Context:
+        drive = self.request.drive
+        replayed = None
+        if drive is not None and drive.kind == "replay":
+            replayed = Replayed({cell.seq: cell for cell in drive.cells}, drive.order)
+        return Context(
+            run_id=self.run_id,
+            project=self.project,
+            objects=self.objects,
+            settings=self.settings,
+            namespace=namespace,
+            emit=self.emit,
+            later=self._worker.submit,
+            gap=self.gap,
+            ignored=(self.layout.root,),
+            replayed=replayed,
+        )
+
+    def _begin(self, gap: Gap | None) -> None:
+        self.emit(None, Patch(set=self._header(), add={"writers": [this_process().to_dict()]}))
+        for number, source in enumerate(self.request.before, start=1):
+            self.emit(number, Patch(set={"source": source, "observed": False, "status": "done"}))
+        self._count = len(self.request.before)
+        if gap is not None:
+            self.gap(gap)
+        if self.request.before:
+            self.gap(_hidden_state(self._count))
+        for path in self.request.configs:
+            self.add_config(path)
+        self._worker.submit(self._snapshot)
+        for probe in self._probes:
+            self.emit(None, self._guarded(probe.aspect, probe.start))
+        self._worker.submit(self._observe_environment)
+        self._token = environment.token()
+
+    def _header(self) -> dict[str, Any]:
+        request = self.request
+        variables = config.variables(self.settings.variables)
+        header = {
+            "name": request.name,
+            "kind": request.kind,
+            "front": request.front,
+            "reprokit": version.VERSION,
+            "started": time.time(),
+            "notebook": request.notebook,
+            "script": request.script,
+            "root": str(self.project),
+            "cwd": str(Path.cwd()),
+            "argv": list(redact.argv(sys.argv)),
+            "seed": request.seed,
+            "params": {key: redact.value(key, item) for key, item in request.params.items()},
+            "tags": dict(request.tags),
+            "machine": machine.observe().to_dict(),
+            "config": {
+                "values": {f"env.{key}": text for key, text in variables.items()},
+                "sources": {f"env.{key}": "environment" for key in variables},
+            },
+        }
+        if request.drive is not None:  # the parent's journal says what it knows better
+            header = {key: item for key, item in header.items() if item not in (None, {}, [])}
+        return header
+
+    def stop(self, status: str = "done", reason: str | None = None) -> None:
+        """Close the run: finish what is owed, undo what was changed, and write the end."""
+        if os.getpid() != self._pid or self._closed:
+            return
+        if self._open_seq is not None:
+            self.close_cell("done")
+        self._worker.wait()
+        for probe in self._probes:
+            self.emit(None, self._guarded(probe.aspect, probe.stop))
+        self._worker.stop()
+        self.emit(None, Patch(set={"status": status, "reason": reason, "ended": time.time()}))
+        self._guarded("store", self._sync)
+        self._closed = True
+        self.journal.close()
+
+    # -- cells ----------------------------------------------------------------------------------
+
+    def open_cell(self, source: str, *, cell_id: str | None = None, entered: str = "start") -> int:
+        """Begin a cell and return its number."""
+        while not self._snapshot_taken:  # it must show the tree before the first cell changes it
+            self._worker.wait()
+        seq = self._open_seq = self._next_seq()
+        self._check_environment()
+        self._began = time.time()
+        opening: dict[str, Any] = {"source": source, "started": self._began, "entered": entered}
+        if cell_id is not None:
+            opening["cell_id"] = cell_id
+        if self._fingerprint is not None:
+            opening["environment"] = self._fingerprint
+        patches = [self._guarded(probe.aspect, probe.before_cell, seq) for probe in self._probes]
+        self.emit(seq, _joined(Patch(set=opening), *patches))
+        return seq
+
+    def close_cell(
+        self, status: str, *, execution_count: int | None = None, error: str | None = None
+    ) -> int | None:
+        """End the open cell; ``status`` is "done", "failed" or "interrupted". Return its number."""
+        seq = self._open_seq
+        if seq is None:
+            return None
+        duration = time.time() - self._began
+        patches = [self._guarded(probe.aspect, probe.after_cell, seq) for probe in reversed(self._probes)]
+        closing: dict[str, Any] = {"status": status, "duration_s": duration}
+        if execution_count is not None:
+            closing["execution_count"] = execution_count
+        if error is not None:
+            closing["error"] = redact.url(error)
+        self.emit(seq, _joined(Patch(set=closing), *patches))
+        self._open_seq = None
+        self._tell_cell(seq, status)
+        if self._fingerprint is None:
+            self._worker.submit(lambda: self.emit(seq, Patch(set={"environment": self._fingerprint})))
+        self._worker.submit(self._sync_sometimes)
+        return seq
+
+    def catch_up(self) -> None:
+        """Wait until everything seen so far is hashed and written."""
+        self._worker.wait()
+
+    def restart_cell(self) -> int:
+        """Begin the open cell anew: what it did so far was before the run."""
+        seq = self._open_seq or 0
+        for probe in self._probes:
+            self.emit(seq, self._guarded(probe.aspect, probe.before_cell, seq))
+        return seq
+
+    @property
+    def recorded_cell(self) -> Any | None:
+        """In a replay, the record of the cell that is open."""
+        replayed = self._context.replayed
+        return None if replayed is None or self._open_seq is None else replayed.cells.get(self._open_seq)
+
+    @property
+    def is_cell_open(self) -> bool:
+        """Whether a cell is running."""
+        return self._open_seq is not None
+
+    def _next_seq(self) -> int:
+        self._count += 1
+        replayed = self._context.replayed
+        if replayed is not None and self._count <= len(replayed.order):
+            return replayed.order[self._count - 1]
+        return self._count
+
+    def outputs(self, seq: int, area: OutputArea) -> None:
+        """Record the outputs of a cell as they are now."""
+        if self._closed or os.getpid() != self._pid:
+            return
+        digest = self.objects.put_bytes(canonical_json(area.outputs), durable=False)
+        self.emit(seq, Patch(set={"outputs": digest}))
+        if area.cut:
+            message = f"{area.cut} characters of output were too many to keep"
+            self.gap(Gap(aspect="outputs", message=message, remedy="print less, or write a file", cell=seq))
+
+    def answer(self, text: str) -> None:
+        """Record an answer the user gave to ``input()``."""
+        self.emit(self._open_seq, Patch(add={"answers": [text]}))
+
+    def password_asked(self) -> None:
+        """Record that a cell asked for a password, which is never recorded itself."""
+        message = "the cell asked for a password, which is never recorded"
+        remedy = "read it from an environment variable or a key store instead"
+        self.gap(Gap(aspect="config", message=message, remedy=remedy, cell=self._open_seq, blocks=True))
+
+    # -- what the user says ---------------------------------------------------------------------
+
+    def say(self, **fields: Any) -> None:
+        """Set fields of the run (``params`` and ``tags`` are merged key by key)."""
+        self.emit(None, Patch(set=fields))
+
+    def note(self, text: str) -> None:
+        """Add a note."""
+        self.emit(None, Patch(add={"notes": [text]}))
+
+    def metric(self, key: str, value: Any) -> None:
+        """Record a result worth comparing."""
+        self.emit(None, Patch(add={"metrics": [Metric(key=key, value=value, cell=self._open_seq).to_dict()]}))
+
+    def assume(self, text: str, holds: bool | None = None) -> None:
+        """Record something the results rest on, and whether it holds when that was checked."""
+        assumption = Assumption(text=text, holds=holds, cell=self._open_seq)
+        self.emit(None, Patch(add={"assumptions": [assumption.to_dict()]}))
+
+    def artifact(self, path: Path) -> FileUse:
+        """Keep a file as a result of the run and return its record."""
+        use = self.files.content(path)
+        self.emit(None, Patch(add={"artifacts": [use.to_dict()]}))
+        return use
+
+    def seed(self, seed: int) -> list[str]:
+        """Seed everything, now and for libraries imported later; return what was seeded."""
+        self.emit(None, Patch(set={"seed": seed}))
+        return self.randomness.seed(seed)
+
+    def add_config(self, path: Path) -> int:
+        """Record a configuration file by key and return how many keys it has.
+
+        Raises:
+            UsageError: the file is no readable configuration.
+        """
+        values = config.read(path)
+        name = self.files.content(path).path
+        merged = {"values": values, "sources": dict.fromkeys(values, name)}
+        current = self.run().config
+        if current is not None:
+            merged = {"values": current.values | values, "sources": current.sources | merged["sources"]}
+        self.emit(None, Patch(set={"config": merged}))
+        return len(values)
+
+    def run(self) -> Run:
+        """Return the run as recorded so far."""
+        return assemble(self.run_id, journal_module.read(self.layout.journal(self.run_id)))
+
+    # -- writing --------------------------------------------------------------------------------
+
+    def emit(self, seq: int | None, patch: Patch) -> None:
+        """Write a patch for a cell (or for the run, with None) to the journal."""
+        if not patch or self._closed:
+            return
+        line: dict[str, Any] = {} if seq is None else {"cell": seq}
+        if patch.set:
+            line["set"] = dict(patch.set)
+        if patch.add:
+            line["add"] = dict(patch.add)
+        try:
+            self.journal.append(line)
+        except (OSError, ValueError, TypeError) as error:
+            self.failed("store", error, record=False)
+
+    def gap(self, gap: Gap) -> None:
+        """Record that something could not be observed or kept."""
+        self.emit(None, Patch(add={"gaps": [gap.to_dict()]}))
+
+    def _guarded(self, aspect: str, call: Callable[..., Patch | None], *args: Any) -> Patch:
+        try:
+            return call(*args) or Patch()
+        except Exception as error:
+            self.failed(aspect, error)
+            return Patch()
+
+    def failed(self, aspect: str, error: Exception, *, record: bool = True) -> None:
+        """Something of ours failed: record it, and tell the user once."""
+        message = f"{aspect} could not be observed: {type(error).__name__}: {error}"
+        if record:
+            self.gap(Gap(aspect=aspect, message=message, remedy="please report this", cell=self._open_seq))
+        if not self._warned:
+            self._warned = True
+            self._warn(f"reprokit: {message} (the cell was not affected)")
+
+    def _sync(self) -> None:
+        self.objects.sync()  # an object is durable before the line that names it is
+        self.journal.sync()
+
+    def _sync_sometimes(self) -> None:
+        if time.monotonic() - self._synced > 1.0:
+            self._synced = time.monotonic()
+            self._sync()
+
+    # -- code and environment, in the background ------------------------------------------------
+
+    @property
+    def _probes(self) -> tuple[Probe, ...]:
+        # Randomness last before a cell and first after it: closest to the user's code.
+        return (self.files, self.randomness)
+
+    def _snapshot(self) -> None:
+        drive = self.request.drive
+        try:
+            if drive is None or drive.code is None:
+                self._take_snapshot()
+        except (ReprokitError, OSError) as error:
+            self.failed("code", error)
+        finally:
+            self._snapshot_taken = True
+
+    def _take_snapshot(self) -> None:
+        state, gaps = code.snapshot(
+            self.project,
+            self.run_id,
+            private=self.layout.code_git,
+            store_large=lambda path: self.files.content(Path(path)),
+            limit=self.settings.snapshot_limit,
+        )
+        for gap in gaps:
+            self.gap(gap)
+        if state is not None:
+            self.emit(None, Patch(set={"code": state.to_dict()}))
+            self.files.knows(listing.of(state))
+
+    def _check_environment(self) -> None:
+        token = environment.token()
+        if token != self._token:
+            self._token = token
+            self._fingerprint = None
+            self._worker.submit(self._observe_environment)
+
+    def _observe_environment(self) -> None:
+        try:
+            observed = environment.observe()
+        except Exception as error:
+            self.failed("environment", error)
+            return
+        self.emit(None, Patch(add={"environments": [observed.to_dict()]}))
+        self._fingerprint = observed.fingerprint
+        if self.request.drive is None and self.settings.lock == "background":
+            self._lock(observed.to_dict())
+
+    def _lock(self, observed: dict[str, Any]) -> None:
+        name = observed["fingerprint"].removeprefix("sha256:")
+        if not (self.layout.locks / f"{name}.json").exists():
+            path = self.layout.run_folder(self.run_id) / f"environment-{name[:12]}.json"
+            path.write_text(json.dumps(observed), "utf-8")
+            environment.start_in_background(self.layout, path)
+
+    def _tell_cell(self, seq: int, status: str) -> None:
+        if status == "interrupted":
+            message = "the cell was interrupted: what it did until then cannot be repeated"
+            self.gap(Gap(aspect="code", message=message, remedy="run it again to its end", cell=seq))
+
+
+def _joined(*patches: Patch) -> Patch:
+    """Return one patch, so that a cell's start and its end are one journal line each."""
+    add: dict[str, list[Any]] = {}
+    for patch in patches:
+        for key, items in patch.add.items():
+            add.setdefault(key, []).extend(items)
+    return Patch(set={key: item for patch in patches for key, item in patch.set.items()}, add=add)
+
+
+def _hidden_state(count: int) -> Gap:
+    cells = "1 cell" if count == 1 else f"{count} cells"
+    return Gap(
+        aspect="hidden-state",
+        message=f"{cells} ran before the run was started: a replay repeats them, but they were not observed",
+        remedy="put `%repro start` into the first cell",
+    )

@@ -1,0 +1,76 @@
+"""Starts kernels with the agent inside, whatever their environment has installed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jupyter_client.manager import AsyncKernelManager
+
+from reprokit.capture import drive, launch
+
+__all__ = ["AgentKernelManager"]
+
+_LAUNCHER = ["-m", "ipykernel_launcher"]
+_SOCKET_PATH = 90  # characters: a Unix socket's path may have 107, and the file name needs some
+
+
+class AgentKernelManager(AsyncKernelManager):  # type: ignore[misc]
+    """A kernel manager that starts Python kernels through the agent's launcher.
+
+    A kernel of another kind, or one that is started in an unusual way, starts as it always does:
+    then only the parent's side of the run is recorded.
+    """
+
+    #: File with the agent's order; None starts a plain kernel.
+    drive_path: Path | None = None
+    #: Interpreter to start instead of the kernelspec's own.
+    python: Path | None = None
+    #: Environment variables to set, or with None to take away.
+    variables: Mapping[str, str | None] = {}  # noqa: RUF012  # replaced, never changed
+
+    @property
+    def has_agent(self) -> bool:
+        """Whether the kernel's command is one that the agent can be put into."""
+        return self.drive_path is not None and _launcher_at(self.kernel_spec.argv) is not None
+
+    def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
+        """Return the command line, with the launcher in place of ``ipykernel_launcher``."""
+        command: list[str] = super().format_kernel_cmd(extra_arguments)
+        at = _launcher_at(command)
+        if self.has_agent and at is not None:
+            command[at : at + 2] = [str(Path(launch.__file__).resolve()), "kernel"]
+            if self.python is not None:
+                command[0] = str(self.python)
+        return command
+
+    def use_ipc(self) -> None:
+        """Talk over Unix sockets, where two kernels can never be given the same port."""
+        from jupyter_core.paths import jupyter_runtime_dir
+
+        if sys.platform != "win32" and len(jupyter_runtime_dir()) < _SOCKET_PATH:
+            self.transport = "ipc"
+
+    async def _async_start_kernel(self, **options: Any) -> None:
+        environ = dict(options.pop("env", None) or os.environ)
+        for name, value in self.variables.items():
+            if value is None:
+                environ.pop(name, None)
+            else:
+                environ[name] = value
+        if self.has_agent:
+            environ[drive.VARIABLE] = str(self.drive_path)
+        await super()._async_start_kernel(env=environ, **options)
+
+    start_kernel = _async_start_kernel
+
+
+def _launcher_at(command: Sequence[str]) -> int | None:
+    """Return where ``-m ipykernel_launcher`` stands in a command; interpreter options may come before it."""
+    for at in range(len(command) - 1):
+        if list(command[at : at + 2]) == _LAUNCHER:
+            return at
+    return None

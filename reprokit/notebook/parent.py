@@ -1,0 +1,134 @@
+"""The parent's own record of a batch run: what it knows even when the kernel dies.
+
+It is written to a journal of its own beside the kernel's. What a kernel wrote of its cells stands;
+the parent fills what is missing, and says how the run ended.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from reprokit.capture import drive
+from reprokit.capture.drive import Drive
+from reprokit.records import Gap, Run
+from reprokit.store.journal import Journal
+from reprokit.store.liveness import this_process
+from reprokit.store.store import Store
+
+__all__ = ["Order", "ParentRecord", "Progress", "silent"]
+
+Progress = Callable[[str, int, int], None]  # what is being done, done, total (0: unknown)
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Report progress to nobody."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What is to be run, and how its kernel is to be started.
+
+    Attributes:
+        store: where the run is recorded.
+        header: fields of the run that the parent knows.
+        drive: what the agent is told; its ``run_id`` is made by ``open_record``.
+        python: interpreter of the kernel; the kernelspec's own when None.
+        cwd: the kernel's working directory; this process's when None.
+        variables: environment variables to set for the kernel, or with None to take away.
+        before_cell: called with a cell's number before it runs.
+        keep_going: run the following cells after one that raised.
+    """
+
+    store: Store
+    header: Mapping[str, Any] = field(default_factory=dict)
+    kind: str = "batch"
+    drive: Callable[[str], Drive] | None = None
+    python: Path | None = None
+    cwd: Path | None = None
+    variables: Mapping[str, str | None] = field(default_factory=dict)
+    before_cell: Callable[[int], None] = lambda seq: None
+    numbers: tuple[int, ...] = ()
+    keep_going: bool = False
+    progress: Progress = silent
+    opened: Callable[[str], None] = lambda run_id: None
+
+
+class ParentRecord:
+    """Writes the parent's journal of one run.
+
+    Args:
+        order: what is to be run.
+    """
+
+    def __init__(self, order: Order) -> None:
+        self.order = order
+        self.run_id, self._journal = order.store.new_run("batch")
+        layout = order.store.layout
+        self.drive_path = layout.run_folder(self.run_id) / "drive.json"
+        told = order.drive(self.run_id) if order.drive else self._plain_drive()
+        drive.write(told, self.drive_path)
+        header = {"kind": order.kind, "started": time.time(), **order.header}
+        self._append({"set": header, "add": {"writers": [this_process().to_dict()]}})
+        self._count = 0
+        self.seq: int | None = None
+        self._began = 0.0
+        order.opened(self.run_id)
+
+    @property
+    def has_agent_record(self) -> bool:
+        """Whether the agent in the kernel wrote a record of its own."""
+        return self.order.store.layout.journal(self.run_id).exists()
+
+    def begin_cell(self, source: str) -> None:
+        """The next cell is about to run."""
+        self._count += 1
+        numbers = self.order.numbers
+        self.seq = numbers[self._count - 1] if self._count <= len(numbers) else self._count
+        self.order.before_cell(self.seq)
+        self._began = time.time()
+        self._append({"cell": self.seq, "fill": {"source": source, "started": self._began}})
+
+    def end_cell(self, status: str, error: str | None = None) -> None:
+        """The open cell ended, as far as the parent knows."""
+        if self.seq is not None:
+            known = {"status": status, "duration_s": time.time() - self._began}
+            self._append({"cell": self.seq, "fill": known if error is None else {**known, "error": error}})
+            self.seq = None
+
+    def outputs(self, seq: int, outputs: list[Any]) -> None:
+        """Record a cell's outputs as the notebook has them, where no agent did."""
+        from reprokit.digest import canonical_json
+
+        digest = self.order.store.objects.put_bytes(canonical_json(outputs))
+        self._append({"cell": seq, "fill": {"outputs": digest}})
+
+    def gap(self, gap: Gap) -> None:
+        """Record that something could not be observed."""
+        self._append({"add": {"gaps": [gap.to_dict()]}})
+
+    def close(self, status: str, reason: str | None = None) -> Run:
+        """Write how the run ended and return it."""
+        self._append({"set": {"status": status, "reason": reason, "ended": time.time()}})
+        self._journal.sync()
+        self._journal.close()
+        self.drive_path.unlink(missing_ok=True)
+        return self.order.store.load(self.run_id)
+
+    def _plain_drive(self) -> Drive:
+        layout = self.order.store.layout
+        return Drive(run_id=self.run_id, store=layout.root, project=layout.project, kind=self.order.kind)
+
+    def _append(self, patch: dict[str, Any]) -> None:
+        self._journal.append(patch)
+
+
+def append_verdict(store: Store, run_id: str, verdict: dict[str, Any]) -> None:
+    """Write the verdict of a finished replay beside its record."""
+    journal = Journal(store.layout.journal(run_id, "verdict"))
+    journal.append({"set": {"verdict": verdict}})
+    journal.sync()
+    journal.close()

@@ -1,0 +1,1 @@
+"""Replay: a plan, a workspace, an environment, an execution, a verdict. All of it runs in the parent process."""

@@ -1,0 +1,276 @@
+"""Carries out the plan of a replay: restore, build, run, compare. The replay is a run of its own."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from reprokit.capture import drive, launch
+from reprokit.capture.drive import Drive
+from reprokit.capture.machine import THREADS
+from reprokit.capture.redact import HIDDEN
+from reprokit.errors import Unreplayable, UsageError
+from reprokit.notebook import engine
+from reprokit.notebook.compose import compose
+from reprokit.notebook.parent import Order, ParentRecord, Progress, append_verdict, silent
+from reprokit.records import Run, Verdict
+from reprokit.replay import environment, lock, workspace
+from reprokit.replay.compare import compare
+from reprokit.replay.facts import plan_replay
+from reprokit.replay.plan import Plan, Restore
+from reprokit.store.store import Store
+
+__all__ = ["Result", "replay"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a replay gave: the verdict, the replay's own run id, and one line for each thing restored."""
+
+    verdict: Verdict
+    replay: str
+    restored: tuple[str, ...]
+
+
+def replay(
+    store: Store,
+    run: Run,
+    *,
+    env: str = "auto",
+    to: Path | None = None,
+    exact: bool = False,
+    timeout: int | None = None,
+    progress: Progress = silent,
+) -> Result:
+    """Repeat a run in a workspace of its own and compare.
+
+    Args:
+        store: holds the run, and will hold the replay.
+        run: the run to repeat.
+        env: "auto", "locked" or "current".
+        to: where the workspace is made and left; elsewhere, and removed afterwards, when None.
+        exact: without the typed rules of comparison.
+        timeout: seconds that one cell may take.
+        progress: told of each step.
+
+    Raises:
+        Unreplayable: the replay could not be exact; nothing was run.
+        EnvironmentBuildError: the locked environment could not be built.
+        UsageError: the run is still open, or ``to`` is a folder with something in it.
+    """
+    progress("planning", 0, 0)
+    planned = plan_replay(store, run, env=env)
+    if planned.reasons:
+        raise Unreplayable(run.id, [(reason.why, reason.fix) for reason in planned.reasons])
+    python, restored = _interpreter(store, run, planned, progress)
+    with _workspace_folder(to) as folder:
+        progress("restoring files", 0, 0)
+        place = _Place.make(store, run, planned, folder)
+        replayed = _execute(store, run, planned, place, python, timeout, progress)
+    progress("comparing", 0, 0)
+    verdict = compare(run, replayed, store.objects.get_bytes, exact=exact)
+    append_verdict(store, replayed.id, verdict.to_dict())
+    return Result(verdict=verdict, replay=replayed.id, restored=(*place.restored, *restored))
+
+
+@contextmanager
+def _workspace_folder(to: Path | None) -> Iterator[Path]:
+    if to is not None:
+        if to.exists() and any(to.iterdir()):
+            raise UsageError(f"{to} is not empty", remedy="name a new folder with --to")
+        yield to.resolve()
+        return
+    folder = environment.cache_folder() / "workspaces" / secrets.token_hex(6)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """The workspace: ``root`` is where the project root lies in it, ``cwd`` where the run was started."""
+
+    root: Path
+    cwd: Path
+    restored: tuple[str, ...]
+
+    @classmethod
+    def make(cls, store: Store, run: Run, planned: Plan, folder: Path) -> _Place:
+        """Restore code and data below ``folder``."""
+        restored = []
+        root = folder
+        if run.code is not None:
+            root = workspace.create(run.code, folder, objects=store.objects).root
+            restored.append(
+                f"code         {run.code.snapshot[:12]}" + (" (uncommitted changes)" * run.code.dirty)
+            )
+        for name in (*run.folders, "."):
+            (root / name).mkdir(parents=True, exist_ok=True)
+        for item in planned.restores:
+            if item.before == 0:
+                _put_back(store, run, item, root)
+                restored.append(f"data         {item.path}")
+        return cls(root=root, cwd=_moved(run.cwd, run.root, root), restored=tuple(restored))
+
+
+def _put_back(store: Store, run: Run, item: Restore, root: Path) -> None:
+    target = root / item.path
+    if item.source == "object":
+        store.objects.restore(item.digest, target)
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(Path(run.root) / item.source, target)
+
+
+def _moved(path: str, old_root: str, new_root: Path) -> Path:
+    """Return where ``path`` lies in the workspace; a path outside the project stays where it is."""
+    old = Path(path)
+    return new_root / old.relative_to(old_root) if old.is_relative_to(old_root) else old
+
+
+def _interpreter(store: Store, run: Run, planned: Plan, progress: Progress) -> tuple[Path, tuple[str, ...]]:
+    if planned.environment == "current" or run.environment is None:
+        return Path(sys.executable), (
+            "environment  the current one, unchanged",
+        ) if not planned.changes else ()
+    progress("building the environment", 0, 0)
+    made = lock.ensure(store.layout, run.environment, store.objects)
+    built = environment.build(made, store.objects, progress=lambda what: progress(what, 0, 0))
+    count = len(run.environment.distributions)
+    lines = [f"environment  {count} packages from the lock ({built.how})"]
+    lines += [f"             {change} today" for change in planned.changes[:4]]
+    return built.python, tuple(lines)
+
+
+def _execute(
+    store: Store,
+    run: Run,
+    planned: Plan,
+    place: _Place,
+    python: Path,
+    timeout: int | None,
+    progress: Progress,
+) -> Run:
+    cells = tuple(cell for cell in run.cells if cell.seq in planned.cells)
+    later = {item.before: item for item in planned.restores if item.before}
+    run_ids: list[str] = []
+    order = Order(
+        store=store,
+        kind="replay",
+        header=_header(run, place),
+        drive=lambda run_id: Drive(
+            run_id=run_id,
+            store=store.layout.root,
+            project=place.root,
+            kind="replay",
+            front=run.front,
+            code=run.code,
+            order=planned.cells,
+            cells=cells,
+        ),
+        python=python,
+        cwd=place.cwd,
+        variables=variables(store, run),
+        before_cell=lambda seq: _put_back(store, run, later[seq], place.root) if seq in later else None,
+        numbers=planned.cells,
+        keep_going=True,
+        progress=progress,
+        opened=run_ids.append,
+    )
+    if run.front == "script":
+        return _execute_script(run, order, timeout)
+    with _notebook_file(store, run, planned) as notebook:
+        engine.execute(notebook, None, order, timeout=timeout, kernel="python3")
+    return store.load(run_ids[0])
+
+
+@contextmanager
+def _notebook_file(store: Store, run: Run, planned: Plan) -> Iterator[Path]:
+    path = store.layout.run_folder(run.id) / f"replay-{secrets.token_hex(4)}.ipynb"
+    nbformat.write(compose([cell for cell in run.cells if cell.seq in planned.cells]), path)
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _header(run: Run, place: _Place) -> dict[str, Any]:
+    return {
+        "name": run.name,
+        "replay_of": run.id,
+        "front": run.front,
+        "notebook": run.notebook,
+        "script": run.script,
+        "params": dict(run.params),
+        "tags": dict(run.tags),
+        "root": str(place.root),
+        "code": None if run.code is None else run.code.to_dict(),
+    }
+
+
+def variables(store: Store, run: Run) -> dict[str, str | None]:
+    """Return the environment variables that make a process compute as the recorded one did."""
+    patterns = store.settings.variables
+    changed: dict[str, str | None] = {
+        name: None for name in os.environ if any(fnmatchcase(name, pattern) for pattern in patterns)
+    }
+    changed |= dict.fromkeys(THREADS)
+    if run.config is not None:
+        for key, value in run.config.values.items():
+            if key.startswith("env.") and value != HIDDEN:
+                changed[key.removeprefix("env.")] = str(value)
+    if run.machine is not None:
+        changed |= run.machine.threads
+        fixed = run.machine.hash_seed
+        changed["PYTHONHASHSEED"] = str(secrets.randbelow(2**32)) if fixed == "random" else fixed
+    return changed
+
+
+def _execute_script(run: Run, order: Order, timeout: int | None) -> Run:
+    """Run a script again as a script: its ``with reprokit.run()`` block records the replay."""
+    record = ParentRecord(order)
+    environ = {**os.environ, **{key: value for key, value in order.variables.items() if value is not None}}
+    for name in (key for key, value in order.variables.items() if value is None):
+        environ.pop(name, None)
+    environ[drive.VARIABLE] = str(record.drive_path)
+    command = [
+        str(order.python),
+        str(Path(launch.__file__).resolve()),
+        "script",
+        run.script or "",
+        *run.argv[1:],
+    ]
+    began = time.time()
+    status, reason = "done", None
+    try:
+        done = subprocess.run(
+            command,
+            cwd=order.cwd,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+        )
+        if done.returncode != 0:
+            status, reason = (
+                "failed",
+                f"the script ended with status {done.returncode} after {time.time() - began:.1f} s",
+            )
+    except subprocess.TimeoutExpired:
+        status, reason = "interrupted", f"the script took longer than {timeout} s"
+    return record.close(status, reason)

@@ -1,0 +1,223 @@
+"""Decides how a run is to be repeated, and whether it can be repeated exactly. Pure: nothing is done here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from reprokit.capture.redact import HIDDEN
+from reprokit.notebook.compose import executable
+from reprokit.records import Cell, Environment, FileUse, Record, Run
+
+__all__ = ["Facts", "Plan", "Reason", "Restore", "plan"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason(Record):
+    """Why a replay could not be exact, and what would make it so."""
+
+    why: str
+    fix: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restore(Record):
+    """A file to put back: ``path`` (relative to the project root) gets the bytes of ``digest``.
+
+    ``before`` is the cell before which to do so; 0 is before the first. ``source`` is "object", or the
+    path of a file that still has these bytes.
+    """
+
+    path: str
+    digest: str
+    before: int = 0
+    source: str = "object"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan(Record):
+    """How a run is to be repeated.
+
+    ``environment`` is "current" or "locked"; ``changes`` is what differs between the environment of the run
+    and the current one. ``in_place`` are files outside the project that still have their recorded bytes.
+    ``reasons`` is empty when the replay can be exact.
+    """
+
+    run: str
+    environment: str
+    reasons: tuple[Reason, ...] = ()
+    cells: tuple[int, ...] = ()
+    skipped: tuple[int, ...] = ()
+    restores: tuple[Restore, ...] = ()
+    in_place: tuple[str, ...] = ()
+    snapshot: str | None = None
+    changes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        """Return the plan as lines to read."""
+        return "\n".join(_lines(self))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is true today.
+
+    Attributes:
+        objects: digests of the wanted objects that the store holds.
+        outside: absolute path → digest of a file outside the project, today; None when it is gone.
+        inside: path relative to the project root → its digest today, for files the store does not hold.
+        changes: differences between the run's environment and the current one.
+        environment: "current" or "locked": what was chosen.
+        lock_gaps: why the locked environment could not be built exactly.
+        snapshot_missing: what is wrong with the code snapshot; empty when it is there.
+    """
+
+    objects: frozenset[str] = frozenset()
+    outside: Mapping[str, str | None] = field(default_factory=dict)
+    inside: Mapping[str, str | None] = field(default_factory=dict)
+    changes: tuple[str, ...] = ()
+    environment: str = "current"
+    lock_gaps: tuple[Reason, ...] = ()
+    snapshot_missing: str = ""
+
+
+def wanted(run: Run) -> Iterator[tuple[Cell, FileUse]]:
+    """Yield every use of a file that a replay must find as it was: what the run did not write itself."""
+    have: dict[str, str | None] = {}
+    for cell in executable(run):
+        for use in cell.reads:
+            known = use.path in have
+            if use.own and (not known or have[use.path] == use.digest):
+                continue
+            if not known or have[use.path] != use.digest:
+                yield cell, use
+            have[use.path] = use.digest
+        have.update((use.path, use.digest) for use in cell.writes)
+
+
+def plan(run: Run, facts: Facts) -> Plan:
+    """Return how ``run`` is to be repeated, given the facts."""
+    restores, in_place, reasons = _files(run, facts)
+    cells = executable(run)
+    return Plan(
+        run=run.id,
+        environment=facts.environment,
+        reasons=(*_blocking(run, facts), *reasons),
+        cells=tuple(cell.seq for cell in cells),
+        skipped=tuple(cell.seq for cell in run.cells if cell.status in ("interrupted", "running")),
+        restores=tuple(restores),
+        in_place=tuple(in_place),
+        snapshot=None if run.code is None else run.code.snapshot,
+        changes=facts.changes,
+        notes=tuple(_notes(run)),
+    )
+
+
+def _files(run: Run, facts: Facts) -> tuple[list[Restore], list[str], list[Reason]]:
+    restores: list[Restore] = []
+    in_place: list[str] = []
+    reasons: list[Reason] = []
+    first = True
+    seen: set[str] = set()
+    for cell, use in wanted(run):
+        first = use.path not in seen
+        seen.add(use.path)
+        if use.digest is None:
+            reasons.append(Reason(why=f"{use.path} {_STATES[use.state]} in cell {cell.seq}", fix=_AGAIN))
+        elif use.path.startswith("/"):
+            reasons += _outside(use, facts)
+            in_place.append(use.path)
+        elif not (use.stored == "git" and first):
+            where = _source(use.digest, use.path, facts)
+            if where is None:
+                reasons.append(Reason(why=f"the bytes of {use.path} were not kept", fix=_put_back(use)))
+            else:
+                restores.append(
+                    Restore(path=use.path, digest=use.digest, before=0 if first else cell.seq, source=where)
+                )
+    return restores, in_place, reasons
+
+
+_STATES = {
+    "unstable": "changed while it was in use",
+    "missing": "was gone before it could be hashed",
+    "pending": "was not hashed before the kernel ended",
+    "stable": "was not hashed",
+}
+_AGAIN = "capture the run again"
+
+
+def _outside(use: FileUse, facts: Facts) -> list[Reason]:
+    today = facts.outside.get(use.path)
+    if today == use.digest:
+        return []
+    what = "is gone" if today is None else "has changed"
+    return [Reason(why=f"{use.path}, outside the project, {what}", fix=_put_back(use))]
+
+
+def _put_back(use: FileUse) -> str:
+    return f"put the file with {use.digest} back at {use.path}"
+
+
+def _source(digest: str, path: str, facts: Facts) -> str | None:
+    if digest in facts.objects:
+        return "object"
+    return path if facts.inside.get(path) == digest else None
+
+
+def _blocking(run: Run, facts: Facts) -> Iterator[Reason]:
+    if not executable(run):
+        yield Reason(why="it has no cell that ran to its end", fix=_AGAIN)
+    if HIDDEN in " ".join(run.argv) and run.front == "script":
+        yield Reason(
+            why="its command line held a secret, which was not recorded",
+            fix="pass it by environment variable",
+        )
+    if facts.snapshot_missing:
+        yield Reason(why=facts.snapshot_missing, fix="restore the repository that held it")
+    for gap in run.gaps:
+        if gap.blocks and (gap.aspect != "environment" or facts.environment == "locked"):
+            at = "" if gap.cell is None else f" (cell {gap.cell})"
+            yield Reason(why=gap.message + at, fix=gap.remedy)
+    yield from facts.lock_gaps
+
+
+def _notes(run: Run) -> Iterator[str]:
+    if run.machine is not None and run.machine.hash_seed == "random":
+        yield "the order of sets of strings was random and is not restored (PYTHONHASHSEED was not fixed)"
+    if run.code is None:
+        yield "no code snapshot: modules of the project are not restored"
+
+
+def choose_environment(mode: str, recorded: Environment | None, current: Environment) -> str:
+    """Return "current" or "locked" for the user's ``mode``: "auto", "current" or "locked"."""
+    if mode != "auto":
+        return mode
+    return "current" if recorded is None or recorded.fingerprint == current.fingerprint else "locked"
+
+
+def _lines(plan: Plan) -> Iterator[str]:
+    yield f"replay of {plan.run}"
+    if plan.snapshot is not None:
+        yield f"  code         {plan.snapshot[:12]}, in a workspace of its own"
+    for restore in plan.restores:
+        when = "" if restore.before == 0 else f" before cell {restore.before}"
+        yield f"  data         {restore.path} ← {restore.digest[:19]}{when}"
+    for path in plan.in_place:
+        yield f"  data         {path} as it is"
+    kind = "the current one" if plan.environment == "current" else "built from the lock"
+    yield f"  environment  {kind}"
+    for change in plan.changes:
+        yield f"               {change}" + ("" if plan.environment == "current" else " today")
+    yield f"  cells        {len(plan.cells)}" + (
+        f", without {_numbers(plan.skipped)}" if plan.skipped else ""
+    )
+    for note in plan.notes:
+        yield f"  note         {note}"
+    for reason in plan.reasons:
+        yield f"  unreplayable {reason.why}" + (f": {reason.fix}" if reason.fix else "")
+
+
+def _numbers(cells: tuple[int, ...]) -> str:
+    return ", ".join(map(str, cells)) + (" (interrupted)" if cells else "")

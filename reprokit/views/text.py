@@ -1,0 +1,298 @@
+"""Runs and verdicts as plain text for a terminal or a notebook: calm, aligned, nothing that blinks.
+
+Whatever a run recorded is shown through ``plain``: no file name or output can move the cursor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from reprokit.errors import UsageError
+from reprokit.records import Cell, CellVerdict, Difference, FileUse, Run, Verdict
+from reprokit.views.plain import block, clip, count, hexes, indent, plain, seconds, size, table, value, when
+from reprokit.views.status import capture_words, gap_lines, replayable
+
+__all__ = ["runs_table", "show_run", "verdict_headline", "verdict_text"]
+
+_NOTED = 12  # lines of what was noticed without effect
+
+
+def runs_table(summaries: Sequence[Mapping[str, Any]], *, width: int = 120) -> str:
+    """Return runs, in the order given, one line each.
+
+    Args:
+        summaries: the values of ``runs --json``.
+        width: longest line, in characters.
+    """
+    if not summaries:
+        return "No runs yet. `%repro start` in a notebook or `reprokit run NOTEBOOK` captures the first."
+    heads = ("run", "name", "notebook", "status", "started", "cells", "metrics")
+    rows = [run_row(entry) for entry in summaries]
+    kept = [at for at, head in enumerate(heads) if head in ("run", "status") or any(row[at] for row in rows)]
+    lines = [[heads[at] for at in kept], *([row[at] for at in kept] for row in rows)]
+    right = [index for index, at in enumerate(kept) if heads[at] == "cells"]
+    return "\n".join(clip(line, width) for line in table(lines, right=right))
+
+
+def run_row(entry: Mapping[str, Any]) -> list[str]:
+    """Return a summary as the words of one row."""
+    name = entry.get("name") or (
+        f"replay of …{str(entry['replay_of'])[-8:]}" if entry.get("replay_of") else ""
+    )
+    notebook = str(entry.get("notebook") or "").rpartition("/")[2]
+    metrics = "  ".join(f"{plain(key)}={value(item)}" for key, item in (entry.get("metrics") or {}).items())
+    cells = entry.get("cells")
+    return [
+        plain(entry.get("id", "")),
+        clip(plain(name), 34),
+        clip(plain(notebook), 30),
+        plain(entry.get("status") or ""),
+        when(entry.get("started"))[:16],
+        "" if cells is None else f"{cells:,}",
+        clip(metrics, 48),
+    ]
+
+
+def show_run(run: Run, *, cell: int | None = None) -> str:
+    """Return all there is to know about a run, or about one of its cells (a ``Cell.seq``).
+
+    Raises:
+        UsageError: the run has no such cell.
+    """
+    if cell is not None:
+        return _show_cell(find_cell(run, cell))
+    title = f"run {plain(run.id)}" + (f"  {plain(run.name)}" if run.name else "")
+    lines = [title, *indent(table(run_facts(run)))]
+    for heading, content in _sections(run):
+        lines += ["", heading, *indent(content)] if content else []
+    return "\n".join(lines)
+
+
+def find_cell(run: Run, seq: int) -> Cell:
+    """Return the run's cell with this number.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for cell in run.cells:
+        if cell.seq == seq:
+            return cell
+    known = f"its cells are 1 to {run.cells[-1].seq}" if run.cells else "no cell has run in it"
+    raise UsageError(f"run {run.id} has no cell {seq}", remedy=known)
+
+
+def run_facts(run: Run) -> list[list[str]]:
+    """Return the labelled facts of a run's head."""
+    took = seconds(run.ended - run.started) if run.ended else ""
+    facts = {
+        "status": plain(run.status) + (f": {plain(run.reason)}" if run.reason else ""),
+        "kind": f"replay of {plain(run.replay_of)}" if run.replay_of else plain(run.kind),
+        "notebook": plain(run.notebook or run.script or ""),
+        "started": when(run.started) + (f", took {took}" if took else ""),
+        "folder": plain(run.cwd or run.root),
+        "captured": capture_words(run),
+        "replay": "would be exact" if replayable(run) else "would not be exact (see gaps)",
+        "seed": "" if run.seed is None else str(run.seed),
+        **code_facts(run),
+        **environment_facts(run),
+    }
+    return [[label, words] for label, words in facts.items() if words]
+
+
+def code_facts(run: Run) -> dict[str, str]:
+    """Return where the run's code can be had again."""
+    if run.code is None:
+        return {}
+    branch = f" on {plain(run.code.branch)}" if run.code.branch else ""
+    changes = " with uncommitted changes" if run.code.dirty else ""
+    commit = f"{hexes(run.code.commit)}{branch}{changes}" if run.code.commit else "not committed"
+    return {"code": f"{commit}, kept as {hexes(run.code.snapshot)}"}
+
+
+def environment_facts(run: Run) -> dict[str, str]:
+    """Return what the run ran on."""
+    facts = {}
+    if run.environment:
+        packages = count(len(run.environment.distributions), "package")
+        facts["python"] = f"{plain(run.environment.python)} with {packages}"
+    if run.machine:
+        machine = run.machine
+        facts["machine"] = plain(f"{machine.system} {machine.architecture}, {count(machine.cores, 'core')}")
+        facts["hash seed"] = plain(machine.hash_seed)
+    return facts
+
+
+def _sections(run: Run) -> list[tuple[str, list[str]]]:
+    reads, writes = used_files(run, "reads"), used_files(run, "writes")
+    return [
+        ("parameters", named(run.params)),
+        ("metrics", named({metric.key: metric.value for metric in run.metrics})),
+        ("tags", named(run.tags)),
+        ("notes", [plain(note) for note in run.notes]),
+        ("assumptions", assumption_lines(run)),
+        ("data read", table([file_row(use) for use in reads], right=[1])),
+        ("data written", table([file_row(use) for use in writes], right=[1])),
+        ("artifacts", table([file_row(use) for use in run.artifacts], right=[1])),
+        ("cells", table([cell_row(cell) for cell in run.cells], right=[0, 2])),
+        ("gaps", gap_lines(run.gaps)),
+    ]
+
+
+def named(values: Mapping[str, Any]) -> list[str]:
+    """Return keys and values as aligned lines."""
+    return table([[plain(key), value(item)] for key, item in values.items()])
+
+
+def assumption_lines(run: Run) -> list[str]:
+    """Return each assumption with whether it held."""
+    words = {True: "holds", False: "does not hold", None: "stated"}
+    return [f"{plain(assumption.text)} ({words[assumption.holds]})" for assumption in run.assumptions]
+
+
+def used_files(run: Run, access: str) -> list[FileUse]:
+    """Return the run's ``reads`` or ``writes``, each content of a path once, by path."""
+    uses = {(use.path, use.digest): use for cell in run.cells for use in getattr(cell, access)}
+    return sorted(uses.values(), key=lambda use: use.path)
+
+
+def file_row(use: FileUse) -> list[str]:
+    """Return path, size, digest, and where the contents are kept."""
+    kept = {"git": "kept in git", "object": "kept", "none": "not kept"}.get(use.stored, plain(use.stored))
+    state = "" if use.state == "stable" else f", {plain(use.state)}"
+    return [plain(use.path), size(use.size), hexes(use.digest), kept + state]
+
+
+def cell_row(cell: Cell) -> list[str]:
+    """Return number, status, duration and the first line of the source."""
+    line = next((line for line in block(cell.source) if line.strip()), "")
+    status = plain(cell.status) if cell.observed else "before the run"
+    return [str(cell.seq), status, seconds(cell.duration_s), clip(line.strip(), 70)]
+
+
+def _show_cell(cell: Cell) -> str:
+    took = f", {seconds(cell.duration_s)}" if cell.duration_s is not None else ""
+    error = f": {plain(cell.error)}" if cell.error else ""
+    lines = [
+        f"cell {cell.seq} ({plain(cell.status)}{took}){error}",
+        "",
+        *indent(block(cell.source.strip("\n")), "    "),
+    ]
+    for heading, content in cell_sections(cell):
+        lines += ["", heading, *indent(content)] if content else []
+    return "\n".join(lines)
+
+
+def cell_sections(cell: Cell) -> list[tuple[str, list[str]]]:
+    """Return what a cell used, by heading."""
+    states = [
+        [f"{plain(name)} at {plain(state.at)}", hexes(digest)]
+        for state in cell.random
+        for name, digest in sorted(state.states.items())
+    ]
+    return [
+        ("data read", table([file_row(use) for use in cell.reads], right=[1])),
+        ("data written", table([file_row(use) for use in cell.writes], right=[1])),
+        ("random generators", table(states)),
+        ("hosts contacted", [plain(host) for host in cell.network]),
+        ("typed in", [plain(answer) for answer in cell.answers]),
+    ]
+
+
+# --- verdicts ----------------------------------------------------------------------------------------
+
+
+def verdict_headline(verdict: Verdict) -> str:
+    """Return the verdict in one line."""
+    if verdict.verdict == "unreplayable":
+        return "unreplayable: " + ("; ".join(map(plain, verdict.reasons)) or "the run cannot be repeated")
+    first = verdict.first_divergence
+    if first:
+        where = f" at cell {first.cell}" if first.cell else ""
+        return f"diverged{where}: {plain(first.difference)}"
+    cells = [cell for cell in verdict.cells if cell.cell]
+    same = sum(cell.verdict != "diverged" for cell in cells)
+    files = len({file.path for file in verdict.files})
+    line = f"{plain(verdict.verdict)}: {same} of {count(len(cells), 'cell')}, {count(files, 'file')}"
+    return line + (f", allowing for {', '.join(map(plain, verdict.rules))}" if verdict.rules else "")
+
+
+def verdict_text(verdict: Verdict, *, restored: Sequence[str] = ()) -> str:
+    """Return a verdict: headline, cause, the first divergence in detail, and what else is known.
+
+    Args:
+        verdict: the outcome of a comparison.
+        restored: what a replay put back before it ran, one line each.
+    """
+    lines = [verdict_headline(verdict)]
+    if verdict.first_divergence:
+        lines.append(f"  most likely cause: {plain(verdict.first_divergence.cause)}")
+    for heading, content in verdict_sections(verdict, restored):
+        lines += ["", heading, *indent(content)] if content else []
+    return "\n".join(lines)
+
+
+def verdict_sections(verdict: Verdict, restored: Sequence[str] = ()) -> list[tuple[str, list[str]]]:
+    """Return the parts of a verdict by heading; those without content are empty."""
+    first = first_cell(verdict)
+    others = [cell for cell in verdict.cells if cell is not first]
+    noted = [f"{place(cell)}: {difference_line(d)}" for cell in others for d in cell.differences]
+    more = [f"… and {len(noted) - _NOTED} more"] if len(noted) > _NOTED else []
+    return [
+        (place(first) if first else "", difference_lines(first.differences) if first else []),
+        ("cells", table(cell_spans(verdict.cells)) if first or verdict.rules else []),
+        ("also different" if first else "noticed, without effect on the results", noted[:_NOTED] + more),
+        ("packages that differ", [plain(line) for line in verdict.environment]),
+        ("restored", [plain(line) for line in restored]),
+        ("counted as the same", [", ".join(map(plain, verdict.rules))] if first and verdict.rules else []),
+    ]
+
+
+def first_cell(verdict: Verdict) -> CellVerdict | None:
+    """Return the cell that diverged first."""
+    return next((cell for cell in verdict.cells if cell.verdict == "diverged"), None)
+
+
+def place(cell: CellVerdict) -> str:
+    """Return where a cell's differences are; cell 0 is the run as a whole."""
+    return f"cell {cell.cell}" if cell.cell else "the run as a whole"
+
+
+def difference_line(difference: Difference) -> str:
+    """Return a difference in one line."""
+    what, where = difference.what, plain(difference.where)
+    if what in ("missing", "extra"):
+        where = "not run in the second" if what == "missing" else "run only in the second"
+    elif what not in ("output", "status", "source", "read", "write"):
+        where = f"{plain(what)} {where}"
+    elif what in ("read", "write"):
+        where = f"{where} ({'read' if what == 'read' else 'written'})"
+    return f"{where}: {plain(difference.before)} → {plain(difference.after)}"
+
+
+def difference_lines(differences: Iterable[Difference]) -> list[str]:
+    """Return differences, each with its detail under it."""
+    lines = []
+    for difference in differences:
+        lines += [difference_line(difference)]
+        lines += indent(block(difference.detail), "    ") if difference.detail else []
+    return lines
+
+
+def cell_spans(cells: Sequence[CellVerdict]) -> list[list[str]]:
+    """Return cells as rows, neighbours that compare alike in one.
+
+    >>> cell_spans([CellVerdict(cell=n, verdict="identical") for n in (1, 2, 3)])
+    [['1–3', 'identical', '']]
+    """
+    rows = []
+    for (verdict, why), group in groupby((cell for cell in cells if cell.cell), key=_alike):
+        numbers = [cell.cell for cell in group]
+        span = f"{numbers[0]}–{numbers[-1]}" if len(numbers) > 1 else str(numbers[0])
+        rows.append([span, plain(verdict), plain(why)])
+    return rows
+
+
+def _alike(cell: CellVerdict) -> tuple[str, str]:
+    return cell.verdict, cell.cause or ", ".join(cell.rules)
