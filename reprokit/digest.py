@@ -27,9 +27,7 @@ __all__ = [
 ]
 
 PREFIX = "sha256:"
-BLOCK = (
-    1 << 20
-)  # bytes read at a time: large enough that hashlib releases the GIL, small enough for the cache
+BLOCK = 1 << 20  # bytes read at a time: large enough that hashlib releases the GIL, small enough for the cache
 
 
 def of_bytes(data: bytes) -> str:
@@ -105,9 +103,7 @@ class Hasher:
             self._git.update(block)
         self.size += len(block)
 
-    def feed(
-        self, read: Callable[[int], bytes | None], write: Callable[[bytes], object] | None = None
-    ) -> None:
+    def feed(self, read: Callable[[int], bytes | None], write: Callable[[bytes], object] | None = None) -> None:
         """Read to the end with ``read(size)``, passing each block on to ``write``."""
         while block := read(BLOCK):
             self.update(block)

@@ -70,9 +70,7 @@ class RunNotFound(UsageError):
     """No run answers to ``name``."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(
-            f"no run is called {name!r}", remedy="`reprokit runs` lists the runs of this project"
-        )
+        super().__init__(f"no run is called {name!r}", remedy="`reprokit runs` lists the runs of this project")
         self.name = name
 
 
@@ -106,9 +104,7 @@ class ObjectCorrupt(StoreError):
     """The bytes stored as ``digest`` have another digest."""
 
     def __init__(self, digest: str, found: str) -> None:
-        super().__init__(
-            f"object {digest} is damaged (its bytes are {found})", remedy="restore it from a copy"
-        )
+        super().__init__(f"object {digest} is damaged (its bytes are {found})", remedy="restore it from a copy")
         self.digest = digest
 
 
@@ -125,9 +121,7 @@ class GitError(ReprokitError):
 
     def __init__(self, command: Sequence[str], returncode: int, stderr: str) -> None:
         last = stderr.strip().splitlines()[-1:] or [f"status {returncode}"]
-        super().__init__(
-            f"git {' '.join(command[:2])} failed ({last[0]})", remedy="see `git status` in the project"
-        )
+        super().__init__(f"git {' '.join(command[:2])} failed ({last[0]})", remedy="see `git status` in the project")
         self.command = tuple(command)
         self.returncode = returncode
         self.stderr = stderr
@@ -138,9 +132,7 @@ class Unreplayable(ReprokitError):
 
     def __init__(self, run: str, reasons: Sequence[tuple[str, str]]) -> None:
         text = "; ".join(why for why, _ in reasons)
-        super().__init__(
-            f"run {run} is unreplayable: {text}", remedy="; ".join(fix for _, fix in reasons if fix)
-        )
+        super().__init__(f"run {run} is unreplayable: {text}", remedy="; ".join(fix for _, fix in reasons if fix))
         self.run = run
         self.reasons = tuple(reasons)
 

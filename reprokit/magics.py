@@ -46,7 +46,7 @@ class ReproMagics(Magics):  # type: ignore[misc]
         super().__init__(shell)
         self.notebook: Notebook = notebook.attach(shell)
 
-    @line_cell_magic
+    @line_cell_magic  # type: ignore[untyped-decorator]
     def repro(self, line: str, cell: str | None = None) -> None:
         """Capture this session so that it can be repeated.
 
@@ -199,9 +199,7 @@ def _artifact(magics: ReproMagics, words: list[str]) -> None:
     magics.show(f"kept {use.path} ({use.digest})")
 
 
-def _outside(
-    verb: str, least: int, most: int, default: Sequence[str] = ()
-) -> Callable[[ReproMagics, list[str]], None]:
+def _outside(verb: str, least: int, most: int, default: Sequence[str] = ()) -> Callable[[ReproMagics, list[str]], None]:
     """Return the action of a verb that the command line does."""
 
     def do(magics: ReproMagics, words: list[str]) -> None:

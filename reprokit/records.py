@@ -60,7 +60,7 @@ class Record:
         Raises:
             TypeError: a value has the wrong type, or a required field is missing.
         """
-        kinds = _fields(cls)
+        kinds = _fields(cls)  # type: ignore[arg-type]  # a class is hashable, whatever its metaclass
         return cls(**{key: _typed(kinds[key], value, key) for key, value in data.items() if key in kinds})
 
     def validate(self: R) -> R:
@@ -79,7 +79,7 @@ def _plain(value: Any) -> Any:
 
 
 @cache
-def _fields(cls: type[Record]) -> dict[str, Any]:
+def _fields(cls: type) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
 

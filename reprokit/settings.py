@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,7 +47,6 @@ class Settings:
         "LC_*",
         "TZ",
         "MPLBACKEND",
-        "PYTHONHASHSEED",
     )
     ignore: tuple[str, ...] = ()
     replay_env: str = "auto"
@@ -101,9 +101,7 @@ def load(root: Path, environ: Mapping[str, str] | None = None, **arguments: Any)
         for key, value in layer.items():
             name = key.replace("-", "_")
             if name not in known:
-                raise UsageError(
-                    f"unknown setting {key!r} in {source}", remedy=f"known: {', '.join(sorted(known))}"
-                )
+                raise UsageError(f"unknown setting {key!r} in {source}", remedy=f"known: {', '.join(sorted(known))}")
             values[name] = _convert(name, value, source)
             sources[name] = source
     return Settings(**values, sources=sources)
@@ -115,16 +113,12 @@ def _convert(name: str, value: Any, source: str) -> Any:
     if name in ("variables", "ignore"):
         items = value.split(",") if isinstance(value, str) else value
         if not isinstance(items, (list, tuple)) or not all(isinstance(item, str) for item in items):
-            raise UsageError(
-                f"setting {name!r} in {source} is not a list of strings", remedy='write ["a", "b"]'
-            )
+            raise UsageError(f"setting {name!r} in {source} is not a list of strings", remedy='write ["a", "b"]')
         return tuple(item.strip() for item in items if item.strip())
     if not isinstance(value, str):
         raise UsageError(f"setting {name!r} in {source} is not a string", remedy=f'write {name} = "…"')
     if name in _CHOICES and value not in _CHOICES[name]:
-        raise UsageError(
-            f"{name} is {value!r} in {source}", remedy=f"use one of: {', '.join(_CHOICES[name])}"
-        )
+        raise UsageError(f"{name} is {value!r} in {source}", remedy=f"use one of: {', '.join(_CHOICES[name])}")
     return value
 
 
@@ -135,9 +129,9 @@ def _project_table(path: Path) -> dict[str, Any]:
         return {}
     if "[tool.reprokit" not in text:  # most projects: nothing to parse
         return {}
-    try:
+    if sys.version_info >= (3, 11):
         import tomllib
-    except ModuleNotFoundError:  # Python 3.10
+    else:
         import tomli as tomllib
     try:
         table = tomllib.loads(text).get("tool", {}).get("reprokit", {})

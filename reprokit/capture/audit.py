@@ -11,12 +11,12 @@ import os
 import sys
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote
 
 __all__ = ["Audit"]
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC
 
-# (path as given, what happens to it: "read", "write", "update" or "target")
 OnFile = Callable[[Any, str], None]
 
 
@@ -24,8 +24,9 @@ class Audit:
     """Passes file and network events on while it is switched on.
 
     Args:
-        on_file: called with a path and "read", "write" (its old content is lost), "update" (its old
-            content matters) or "target" (something is renamed onto it), before it happens.
+        on_file: called with a path as it was given, before it happens, and "read", "write" (its old
+            content is lost), "update" (its old content matters), "source" (it is renamed), "target"
+            (something is renamed onto it) or "remove".
         on_network: called with "host:port" or a host name.
     """
 
@@ -49,12 +50,15 @@ class Audit:
             path, mode, flags = args
             if not isinstance(path, int):
                 self._on_file(path, _access(mode, flags))
-        elif event == "os.rename":
-            self._on_file(args[1], "target")
+        elif event in ("os.rename", "os.link"):
+            self._on_file(_in_folder(args[0], args[2]), "source")
+            self._on_file(_in_folder(args[1], args[3]), "target")
+        elif event == "os.remove":
+            self._on_file(_in_folder(args[0], args[1]), "remove")
         elif event == "os.truncate":
             self._on_file(args[0], "update")
         elif event == "sqlite3.connect":
-            self._on_file(args[0], "update")
+            self._on_file(_database(args[0]), "update")
         elif event == "socket.connect":
             self._on_network(_address(args[1]))
         elif event == "socket.getaddrinfo":
@@ -62,7 +66,16 @@ class Audit:
 
 
 _EVENTS = frozenset(
-    {"open", "os.rename", "os.truncate", "sqlite3.connect", "socket.connect", "socket.getaddrinfo"}
+    {
+        "open",
+        "os.rename",
+        "os.link",
+        "os.remove",
+        "os.truncate",
+        "sqlite3.connect",
+        "socket.connect",
+        "socket.getaddrinfo",
+    }
 )
 _listeners: list[Audit] = []
 _installed = False
@@ -89,6 +102,24 @@ def _access(mode: str | None, flags: int | None) -> str:
     if not flags & (os.O_WRONLY | os.O_RDWR):
         return "read"
     return "write" if flags & os.O_TRUNC else "update"
+
+
+def _in_folder(path: Any, folder: int) -> Any:
+    """Return a path that was given relative to an open folder as an absolute one, where that is known."""
+    if folder < 0:
+        return path
+    try:
+        return os.path.join(os.readlink(f"/proc/self/fd/{folder}"), os.fsdecode(path))
+    except OSError:
+        return path
+
+
+def _database(name: Any) -> Any:
+    """Return the path in a name that sqlite takes: a path, or a URI."""
+    if not isinstance(name, str) or not name.startswith("file:"):
+        return name
+    path = unquote(name[5:].partition("?")[0].partition("#")[0])
+    return "/" + path[2:].partition("/")[2] if path.startswith("//") else path
 
 
 def _address(address: Any) -> str:

@@ -43,19 +43,6 @@ class Blobs:
         self._converted: list[Any] = self._known.get("converted", [])
         self._index: dict[str, Any] = {}
 
-    def index(self, checksum: bytes) -> tuple[str, bool] | None:
-        """Return the tree of an index and whether it has attributes, if it was noted."""
-        entry = self._known.get("index")
-        if not entry or entry["checksum"] != checksum.hex():
-            return None
-        return entry["tree"], entry["attributes"]
-
-    def note_index(self, listing: Listing, tree: str) -> None:
-        """Remember an index, so that it need not be read again while it is the same."""
-        if listing.index and listing.plain:
-            checksum = listing.index.hex()
-            self._index = {"checksum": checksum, "tree": tree, "attributes": listing.attributes}
-
     def store(self, files: dict[bytes, os.stat_result]) -> tuple[dict[bytes, str], dict[bytes, str]]:
         """Store files (path → its status just now).
 
@@ -85,7 +72,7 @@ class Blobs:
         try:
             return dict(zip(paths, self._hash(paths, files), strict=True)), {}
         except (GitError, OSError, ValueError):
-            pass
+            self._scratch.git("hash-object", "-w", "--stdin", stdin=b"")  # fails when none can be written
         ids: dict[bytes, str] = {}
         failed: dict[bytes, str] = {}
         for path in paths:
@@ -93,16 +80,13 @@ class Blobs:
                 (ids[path],) = self._hash([path], files)
             except (GitError, OSError) as error:
                 failed[path] = _why(self._scratch.full(path), error)
-        if failed and not ids:  # not these files: the objects cannot be written
-            self._scratch.git("hash-object", "-w", "--stdin", stdin=b"")
         return ids, failed
 
     def _hash(self, paths: list[bytes], files: dict[bytes, os.stat_result]) -> list[str]:
         if not paths:
             return []
         sources = [
-            self._link(number, path) if stat.S_ISLNK(files[path].st_mode) else path
-            for number, path in enumerate(paths)
+            self._link(number, path) if stat.S_ISLNK(files[path].st_mode) else path for number, path in enumerate(paths)
         ]
         lines = b"".join(quoted(source) + b"\n" for source in sources)
         out = self._scratch.git("hash-object", "-w", "--no-filters", "--stdin-paths", stdin=lines)
@@ -128,18 +112,17 @@ class Blobs:
         if not resizing and not rewriting:
             return []
         key = digest.checksum(b"\0".join((listing.index, b"%d" % resizing, *texts)))
-        if listing.index and self._converted[:1] == [key]:
-            return [path for path in map(os.fsencode, self._converted[1]) if path not in listing.changed]
-        same = listing.same()
-        found = self._resized(same)
-        if rewriting:
-            found |= _filtered(repository, list(same))
-        self._converted = [] if listing.changed else [key, sorted(os.fsdecode(path) for path in found)]
-        return sorted(found)
+        if not listing.index or self._converted[:1] != [key]:
+            entries = listing.present()
+            found = self._resized(entries)
+            if rewriting:
+                found |= _filtered(repository, list(entries))
+            self._converted = [key, sorted(os.fsdecode(path) for path in found)]
+        return [path for path in map(os.fsencode, self._converted[1]) if path not in listing.changed]
 
-    def _resized(self, same: dict[bytes, tuple[str, str]]) -> set[bytes]:
+    def _resized(self, entries: dict[bytes, tuple[str, str]]) -> set[bytes]:
         """Line ends and ``$Id$`` change a file's length, so lengths tell which files they changed."""
-        regular = {path: oid for path, (mode, oid) in same.items() if mode.startswith("100")}
+        regular = {path: oid for path, (mode, oid) in entries.items() if mode.startswith("100")}
         ids = "".join(f"{oid}\n" for oid in regular.values()).encode()
         sizes = self._scratch.git("cat-file", "--batch-check=%(objectsize)", stdin=ids).split(b"\n")
         found = set()
@@ -148,6 +131,19 @@ class Blobs:
             if status is None or size != b"%d" % status.st_size:
                 found.add(path)
         return found
+
+    def index(self, checksum: bytes) -> tuple[str, bool] | None:
+        """Return the tree of an index and whether it has attributes, if it was noted."""
+        entry = self._known.get("index")
+        if not entry or entry["checksum"] != checksum.hex():
+            return None
+        return entry["tree"], entry["attributes"]
+
+    def note_index(self, listing: Listing, tree: str) -> None:
+        """Remember an index, so that it need not be read again while it is the same."""
+        if listing.index and listing.plain:
+            checksum = listing.index.hex()
+            self._index = {"checksum": checksum, "tree": tree, "attributes": listing.attributes}
 
     def remember(self) -> None:
         """Keep the names for the next snapshot; whoever comes last wins."""
@@ -212,7 +208,5 @@ def _filtered(repository: Repository, paths: list[bytes]) -> set[bytes]:
     )
     fields = out.split(b"\0")
     return {
-        path
-        for path, value in zip(fields[0::3], fields[2::3], strict=False)
-        if value not in (b"unspecified", b"unset")
+        path for path, value in zip(fields[0::3], fields[2::3], strict=False) if value not in (b"unspecified", b"unset")
     }

@@ -117,8 +117,8 @@ class _Job:
 def _in_users_repository(repository: Repository, job: _Job) -> CodeState:
     """Snapshot into the user's own repository."""
     exclude = repository.exclude() + never_code(repository.top, job.private)
-    config = repository.config
-    with door.scratch(repository.top, repository.objects, config=config, exclude=exclude) as scratch:
+    config, room = repository.config, repository.room
+    with door.scratch(repository.top, repository.objects, config=config, exclude=exclude, room=room) as scratch:
         repository.copy_index(scratch.folder)
         blobs = Blobs(scratch, _memory(job, repository.objects), trust=not repository.partial)
         listing, base = _look(scratch, repository, blobs)
@@ -252,9 +252,10 @@ def _listed(scratch: Scratch, repository: Repository, exclude: bytes, job: _Job)
     with door.scratch(repository.top, repository.objects, config=repository.config, exclude=exclude) as look:
         repository.copy_index(look.folder)
         listing = Listing.read(look)
+        tracked = listing.tracked()
     modules = [path for link in listing.links for path in inside(scratch, link + b"/")]
     dirty = bool(listing.changed or listing.untracked)
-    return [*listing.tracked(), *modules, *untracked(scratch, listing, job.limit, job.add)], dirty
+    return [*tracked, *modules, *untracked(scratch, listing, job.limit, job.add)], dirty
 
 
 @dataclass(slots=True)
@@ -265,9 +266,7 @@ class _Change:
     removed: list[bytes] = field(default_factory=list)
     entries: dict[bytes, tuple[str, str]] = field(default_factory=dict)
 
-    def take(
-        self, scratch: Scratch, job: _Job, blobs: Blobs, paths: Iterable[bytes], listing: Listing
-    ) -> None:
+    def take(self, scratch: Scratch, job: _Job, blobs: Blobs, paths: Iterable[bytes], listing: Listing) -> None:
         """Look at files, and store their bytes in git or, when large, as objects."""
         small: dict[bytes, os.stat_result] = {}
         for path in paths:
@@ -341,14 +340,10 @@ def _submodules(top: Path, listing: Listing, job: _Job) -> None:
         folder = top / os.fsdecode(path)
         if not (folder / ".git").exists():
             if folder.is_dir() and any(folder.iterdir()):
-                job.add(
-                    f"the files in the submodule {os.fsdecode(path)} are not kept", "run `git submodule init`"
-                )
+                job.add(f"the files in the submodule {os.fsdecode(path)} are not kept", "run `git submodule init`")
             continue
         private = job.private / "modules" / digest.checksum(path)
-        state, gaps = snapshot(
-            folder, job.run_id, private=private, store_large=job.store_large, limit=job.limit
-        )
+        state, gaps = snapshot(folder, job.run_id, private=private, store_large=job.store_large, limit=job.limit)
         job.gaps.extend(gaps)
         if state is not None:
             job.submodules.append(state)

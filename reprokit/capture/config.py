@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import configparser
 import fnmatch
+import importlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +70,7 @@ def flatten(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def _parse_yaml(text: str) -> Any:
     # A notebook that read a YAML file has the parser loaded; otherwise it is only imported when the
     # user asks for this very file.
-    yaml = sys.modules.get("yaml")
-    if yaml is None:
-        import yaml
+    yaml: Any = sys.modules.get("yaml") or importlib.import_module("yaml")
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -79,11 +78,7 @@ def _parse_yaml(text: str) -> Any:
 
 
 def _parse_toml(text: str) -> Any:
-    try:
-        import tomllib
-    except ModuleNotFoundError:  # Python 3.10
-        import tomli as tomllib
-    return tomllib.loads(text)
+    return importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli").loads(text)
 
 
 def _parse_ini(text: str) -> Any:
@@ -92,7 +87,7 @@ def _parse_ini(text: str) -> Any:
     return {section: dict(parser.items(section)) for section in parser.sections()}
 
 
-_PARSERS = {
+_PARSERS: dict[str, Callable[[str], Any]] = {
     ".json": json.loads,
     ".yaml": _parse_yaml,
     ".yml": _parse_yaml,

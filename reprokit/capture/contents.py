@@ -88,10 +88,16 @@ class Contents:
             return known
         return self._remember(path, key)
 
+    def of_bytes(self, data: bytes) -> Content:
+        """Return the content of a file whose bytes came from the code snapshot."""
+        return Content(None, len(data), self._objects.put_bytes(data), "git", "stable")
+
     def _remember(self, path: str, key: Key) -> Content:
         self._reading.now = True
         try:
             content = self._read(path, key)
+            if key_of(os.stat(path)) != key:  # replaced or changed since its state was looked at
+                content = Content(key, key[2], None, "none", "unstable")
         except OSError:
             content = Content(key, key[2], None, "none", "missing")
         finally:

@@ -81,8 +81,8 @@ class Entropy:
 
         seed.__doc__ = original.__doc__
         self._replace(random.Random, "seed", seed)
-        if getattr(random.seed, "__self__", None) is random._inst:  # type: ignore[attr-defined]
-            self._replace(random, "seed", random._inst.seed)  # type: ignore[attr-defined]
+        if getattr(random.seed, "__self__", None) is random._inst:
+            self._replace(random, "seed", random._inst.seed)
 
     def _replace(self, owner: Any, name: str, value: Any) -> None:
         original = getattr(owner, name)
@@ -102,6 +102,7 @@ class Entropy:
         if self._active:
             self._branch += f"fork{self._forks}/"
             self._draws = self._forks = 0
+            random.seed()  # as `random` itself just did in this child, from a source that cannot be repeated
 
 
 class AfterImport:
@@ -116,7 +117,7 @@ class AfterImport:
 
     def install(self) -> None:
         """Begin to watch imports."""
-        sys.meta_path.insert(0, self)  # type: ignore[arg-type]
+        sys.meta_path.insert(0, self)
 
     def remove(self) -> None:
         """Stop watching imports."""

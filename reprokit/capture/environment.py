@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from reprokit.store.layout import Layout
 
 __all__ = [
+    "BY_INSTALLER",
     "OWN_NAME",
     "Found",
     "Token",
@@ -49,7 +50,19 @@ Token = tuple[object, ...]
 _SITE_NAMES = ("site-packages", "dist-packages")
 _MARKS = (".dist-info", ".egg-info", ".egg-link")
 _HEADER = re.compile(r"^(Name|Version):[ \t]*(.+?)[ \t]*$", re.MULTILINE)
-_BY_INSTALLER = ("INSTALLER", "RECORD", "REQUESTED", "direct_url.json")
+# What installers add to a ``.dist-info`` folder: it differs from one installation of a wheel to the next.
+BY_INSTALLER = frozenset(
+    [
+        "INSTALLER",
+        "RECORD",
+        "RECORD.jws",
+        "RECORD.p7s",
+        "REQUESTED",
+        "direct_url.json",
+        "uv_build.json",
+        "uv_cache.json",
+    ]
+)
 _PRELOADS = (
     "LD_PRELOAD",
     "DYLD_INSERT_LIBRARIES",
@@ -78,7 +91,7 @@ def token() -> Token:
     for folder in path:
         if folder.endswith(_SITE_NAMES):
             try:
-                found = os.stat(folder)  # noqa: PTH116
+                found = os.stat(folder)
             except OSError:
                 continue
             marks.append((found.st_ino, found.st_mtime_ns))
@@ -147,10 +160,10 @@ def site_folders() -> tuple[str, ...]:
 
     The working directory (``""``) and the standard library are left out.
     """
-    library = os.path.dirname(os.__file__)  # noqa: PTH120
+    library = os.path.dirname(os.__file__)
     folders = dict.fromkeys(os.path.realpath(entry) for entry in sys.path if entry)
     skipped = {os.path.realpath(library), os.path.realpath(f"{library}/lib-dynload")}
-    return tuple(folder for folder in folders if folder not in skipped and os.path.isdir(folder))  # noqa: PTH112
+    return tuple(folder for folder in folders if folder not in skipped and os.path.isdir(folder))
 
 
 def scan(folders: Iterable[str]) -> tuple[Found, ...]:
@@ -163,9 +176,7 @@ def scan(folders: Iterable[str]) -> tuple[Found, ...]:
     for folder in folders:
         marks = _MARKS if folder.endswith(_SITE_NAMES) else _MARKS[:1]
         for name in sorted(_names(folder)):
-            if name.endswith(marks) and not name.startswith(
-                "~"
-            ):  # "~" is what pip leaves when it is interrupted
+            if name.endswith(marks) and not name.startswith("~"):  # "~" is what pip leaves when it is interrupted
                 one = _read(folder, name)
                 if one is not None:
                     found.setdefault(one.distribution.name, one)
@@ -229,14 +240,14 @@ def _environment_of_the_lock() -> dict[str, str]:
 
 def _names(folder: str) -> list[str]:
     try:
-        return os.listdir(folder)  # noqa: PTH208
+        return os.listdir(folder)
     except OSError:
         return []
 
 
 def _mark(path: str) -> tuple[int, ...]:
     try:
-        found = os.stat(path)  # noqa: PTH116
+        found = os.stat(path)
     except OSError:
         return ()
     return (found.st_ino, found.st_size, found.st_mtime_ns)
@@ -262,9 +273,7 @@ def _read_link(path: Path) -> Found | None:
         fields = _header(metadata / "PKG-INFO")
         if normalised(fields.get("Name", "")) == normalised(path.stem) and "Version" in fields:
             name, version = normalised(fields["Name"]), fields["Version"]
-            return Found(
-                Distribution(name=name, version=version, origin="editable", url=target.as_uri()), path
-            )
+            return Found(Distribution(name=name, version=version, origin="editable", url=target.as_uri()), path)
     return None
 
 
@@ -310,7 +319,7 @@ def _hashes(info: Path) -> Iterator[tuple[str, str]]:
         if len(row) < 2 or not row[1] or row[0].startswith(("../", "/")) or row[0].endswith(".pyc"):
             continue
         folder, _, name = row[0].rpartition("/")
-        if folder != info.name or name not in _BY_INSTALLER:
+        if folder != info.name or name not in BY_INSTALLER:
             yield row[0], row[1]
 
 

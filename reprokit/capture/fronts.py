@@ -30,6 +30,9 @@ class Front(Protocol):
     def end(self, seq: int) -> None:
         """Cell ``seq`` ended."""
 
+    def cut(self, seq: int) -> None:
+        """The run ends in the middle of cell ``seq``: what it displays from now on is no output of it."""
+
     def flush(self) -> None:
         """Report everything displayed so far."""
 
@@ -77,6 +80,7 @@ class KernelFront:
         self._tap: KernelTap | None = None
 
     def start(self, session: Session) -> None:
+        _flush_streams()  # what the cell printed before the run began is none of its outputs
         self._tap = KernelTap(self._kernel.session, session.outputs)
         self._tap.start()
         self._kernel.raw_input = self._answers.wrap(self._kernel.raw_input, session)
@@ -100,6 +104,11 @@ class KernelFront:
 
     def end(self, seq: int) -> None:
         """Nothing to do: the outputs are reported when the kernel says that it is idle."""
+
+    def cut(self, seq: int) -> None:
+        self.flush()
+        if self._tap is not None:
+            self._tap.forget(self._request())
 
     def flush(self) -> None:
         if self._tap is not None:
@@ -143,7 +152,8 @@ class ScriptFront:
     def start(self, session: Session) -> None:
         self._session = session
         self._input = builtins.input
-        builtins.input = self._answers.wrap(self._input, session)
+        # Whether a prompt passes through sys.stdout depends on there being a terminal: it is not recorded.
+        builtins.input = self._answers.wrap(self._tap.quietly(self._input), session)
 
     def begin(self, seq: int, answers: Sequence[str]) -> None:
         self._seq = seq
@@ -158,6 +168,9 @@ class ScriptFront:
         if self._session is not None:
             self._session.outputs(seq, self._tap.stop())
             self._seq = 0
+
+    def cut(self, seq: int) -> None:
+        self.end(seq)
 
     def flush(self) -> None:
         if self._seq:

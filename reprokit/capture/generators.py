@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from typing import Any
 from reprokit.digest import canonical_json
 
 __all__ = ["Generator", "find", "newborn", "seed_all", "seed_newborn"]
+
+
+_OUTPUTS = re.compile(r"_+\d*")  # IPython's names for results
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +135,7 @@ class _ArrayState:
 def _freeze(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _freeze(item) for key, item in value.items()}
-    if hasattr(value, "tobytes") and hasattr(value, "dtype") and getattr(value, "ndim", 0):
+    if hasattr(value, "tobytes") and hasattr(value, "dtype") and getattr(value, "ndim", False):
         return {"array": value.tobytes(), "dtype": value.dtype.str}
     return value.item() if hasattr(value, "item") else value
 
@@ -149,11 +153,7 @@ def _unpack_array(data: Any) -> Any:
 
 def _map_arrays(value: Any, change: Callable[[Any], Any]) -> Any:
     if isinstance(value, dict):
-        return (
-            change(value)
-            if "array" in value
-            else {key: _map_arrays(item, change) for key, item in value.items()}
-        )
+        return change(value) if "array" in value else {key: _map_arrays(item, change) for key, item in value.items()}
     return value
 
 
@@ -205,7 +205,8 @@ def _tensor(torch: Any, data: bytes) -> Any:
 def _variables(namespace: Mapping[str, Any], numpy_random: Any | None) -> Iterator[Generator]:
     kinds = tuple(_own_kinds(numpy_random))
     for name, value in list(namespace.items()):
-        if isinstance(value, kinds) and not name.startswith("_"):
+        # Not isinstance(): it asks a proxy for its `__class__`, and so runs code of the user's.
+        if issubclass(type(value), kinds) and not _OUTPUTS.fullmatch(name):
             yield _variable(f"variable {name}", value)
 
 
@@ -214,6 +215,7 @@ def _own_kinds(numpy_random: Any | None) -> Iterator[type]:
     if numpy_random is not None:
         yield numpy_random.Generator
         yield numpy_random.RandomState
+        yield numpy_random.BitGenerator
 
 
 def _variable(name: str, value: Any) -> Generator:
@@ -221,8 +223,8 @@ def _variable(name: str, value: Any) -> Generator:
         return Generator(name, lambda: None, lambda _: None, lambda _: None, lambda _: None)
     if isinstance(value, random.Random):
         return Generator(name, value.getstate, value.setstate, _pack_python, _unpack_python)
-    if hasattr(value, "bit_generator"):
-        bits = value.bit_generator
+    if not hasattr(value, "get_state"):  # a Generator, or its bit generator itself
+        bits = getattr(value, "bit_generator", value)
         return Generator(
             name,
             lambda: _ArrayState(bits.state),

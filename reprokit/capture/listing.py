@@ -8,7 +8,7 @@ from pathlib import Path
 from reprokit.capture.git import git
 from reprokit.records import CodeState
 
-__all__ = ["of"]
+__all__ = ["blob", "of"]
 
 
 def of(state: CodeState) -> dict[str, tuple[int, str]]:
@@ -17,9 +17,7 @@ def of(state: CodeState) -> dict[str, tuple[int, str]]:
     Raises:
         GitError: the snapshot cannot be listed.
     """
-    listed = git(
-        "ls-tree", "-r", "-z", "-l", state.tree, cwd=Path(state.top), env={"GIT_DIR": state.repository}
-    )
+    listed = git("ls-tree", "-r", "-z", "-l", state.tree, cwd=Path(state.top), env={"GIT_DIR": state.repository})
     found = {}
     for entry in listed.split(b"\0"):
         head, _, name = entry.partition(b"\t")
@@ -27,3 +25,12 @@ def of(state: CodeState) -> dict[str, tuple[int, str]]:
         if len(fields) == 4 and fields[1] == b"blob" and fields[0] != b"120000":
             found[os.path.join(state.top, os.fsdecode(name))] = (int(fields[3]), fields[2].decode())
     return found
+
+
+def blob(state: CodeState, name: str) -> bytes:
+    """Return the bytes of a blob that a snapshot holds.
+
+    Raises:
+        GitError: it is not there.
+    """
+    return git("cat-file", "blob", name, cwd=Path(state.top), env={"GIT_DIR": state.repository})

@@ -56,9 +56,7 @@ class Notebook:
     def __init__(self, shell: Any) -> None:
         self.shell = shell
         self.session: Session | None = None
-        self.front: Front = (
-            KernelFront(shell) if getattr(shell, "kernel", None) is not None else TerminalFront(shell)
-        )
+        self.front: Front = KernelFront(shell) if getattr(shell, "kernel", None) is not None else TerminalFront(shell)
         self._depth = 0
         self._cell: Any = None  # what IPython said of the cell that runs
         self._one_cell = False
@@ -102,6 +100,9 @@ class Notebook:
             raise UsageError("no run is open", remedy="`%repro start` begins one")
         if session.request.drive is None:
             self._end(status, reason)
+        elif session.is_last_cell:
+            with deferred():
+                self.front.cut(session.close_cell(status) or 0)
         return session.run_id
 
     def finish(self) -> None:
@@ -159,11 +160,7 @@ class Notebook:
     def _reenter(self) -> None:
         """A replayed cell reached the place where its run once began: now it counts."""
         session = self.session
-        if (
-            session is not None
-            and session.recorded_cell is not None
-            and session.recorded_cell.entered == "inside"
-        ):
+        if session is not None and session.recorded_cell is not None and session.recorded_cell.entered == "inside":
             with deferred():
                 self.front.restart(session.restart_cell())
 

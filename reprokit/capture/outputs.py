@@ -26,20 +26,23 @@ class OutputArea:
     """The outputs of one cell so far."""
 
     def __init__(self) -> None:
-        self.outputs: list[dict[str, Any]] = []
         self.cut = 0  # characters of streams that were too many to keep
+        self._entries: list[dict[str, Any] | _Stream] = []
         self._clear = False
+
+    @property
+    def outputs(self) -> list[dict[str, Any]]:
+        """The outputs, as nbformat would keep them."""
+        return [entry.output() if isinstance(entry, _Stream) else entry for entry in tuple(self._entries)]
 
     def stream(self, name: str, text: str) -> None:
         """Add text to a stream, joining it with what is there."""
         self._before_output()
-        last = self.outputs[-1] if self.outputs else None
-        if last is None or last.get("name") != name:
-            last = {"output_type": "stream", "name": name, "text": ""}
-            self.outputs.append(last)
-        room = _LIMIT - len(last["text"])
-        last["text"] += text[:room]
-        self.cut += max(0, len(text) - room)
+        last = self._entries[-1] if self._entries else None
+        if not isinstance(last, _Stream) or last.name != name:
+            last = _Stream(name)
+            self._entries.append(last)
+        self.cut += last.add(text)
 
     def add(self, kind: str, content: dict[str, Any]) -> dict[str, Any]:
         """Add a display, a result or an error and return it."""
@@ -51,7 +54,7 @@ class OutputArea:
             output |= {"data": content.get("data", {}), "metadata": content.get("metadata", {})}
         if kind == "execute_result":
             output["execution_count"] = content.get("execution_count")
-        self.outputs.append(output)
+        self._entries.append(output)
         return output
 
     def clear(self, wait: bool) -> None:
@@ -59,12 +62,32 @@ class OutputArea:
         if wait:
             self._clear = True
         else:
-            self.outputs.clear()
+            self._entries.clear()
 
     def _before_output(self) -> None:
         if self._clear:
             self._clear = False
-            self.outputs.clear()
+            self._entries.clear()
+
+
+class _Stream:
+    """What came on one stream without another output in between; kept in pieces, as joining copies."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._pieces: list[str] = []
+        self._size = 0
+
+    def add(self, text: str) -> int:
+        """Add text and return how many characters were too many."""
+        kept = text[: _LIMIT - self._size]
+        self._pieces.append(kept)
+        self._size += len(kept)
+        return len(text) - len(kept)
+
+    def output(self) -> dict[str, Any]:
+        """Return the stream as an output."""
+        return {"output_type": "stream", "name": self.name, "text": "".join(self._pieces)}
 
 
 class KernelTap:
@@ -105,6 +128,11 @@ class KernelTap:
         with self._lock:
             if (cell := self._areas.get(request)) is not None:
                 self._areas[request] = (cell[0], OutputArea())
+
+    def forget(self, request: str) -> None:
+        """Hear no more answers to ``request``."""
+        with self._lock:
+            self._areas.pop(request, None)
 
     def flush(self) -> None:
         """Report what came for every cell that has not been reported."""

@@ -18,37 +18,24 @@ from pathlib import Path
 __all__ = ["Paths"]
 
 _SYSTEM = (
-    "/usr",
-    "/lib",
-    "/lib64",
-    "/lib32",
-    "/etc",
-    "/proc",
-    "/sys",
-    "/dev",
-    "/run",
-    "/bin",
-    "/sbin",
-    "/opt/conda/pkgs",
-)
+    "/usr", "/lib", "/lib64", "/lib32", "/etc", "/proc", "/sys", "/dev", "/run", "/bin", "/sbin", "/opt/conda/pkgs",
+)  # fmt: skip
 _HOME = (
     ".ipython", ".jupyter", ".config", ".local/share/jupyter", ".local/share/reprokit", ".local/lib", ".pyenv",
     ".cache/matplotlib", ".cache/fontconfig", ".cache/pip", ".cache/uv", ".cache/reprokit", ".cache/jedi",
     ".fonts", ".local/share/fonts", ".matplotlib", ".dvc",
 )  # fmt: skip
+_FOLDERS = (
+    "MPLCONFIGDIR", "IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "REPROKIT_CACHE",
+    "REPROKIT_DATA",
+)  # fmt: skip
 _SUFFIXES = (".py", ".pyc", ".pyi", ".so", ".pth", ".pyd", ".dylib", ".dll", ".ipynb")
 _PARTS = frozenset(
-    {
-        "__pycache__",
-        ".git",
-        ".ipynb_checkpoints",
-        ".dist-info",
-        "node_modules",
-        ".mypy_cache",
-        ".pytest_cache",
-        ".hg",
-    }
-)
+    (
+        "__pycache__", ".git", ".hg", ".ipynb_checkpoints", "node_modules", ".mypy_cache", ".pytest_cache",
+        ".ruff_cache",
+    )
+)  # fmt: skip
 
 
 class Paths:
@@ -66,6 +53,7 @@ class Paths:
         self._noise = tuple(_folders(self.project, ignored))
         self._scratch = os.path.realpath(tempfile.gettempdir()) + os.sep
         self._known: dict[str, bool] = {}
+        self._real: dict[str, str] = {}  # folders outside the project → where they really are
 
     def is_data(self, path: str) -> bool:
         """Return whether an absolute path may hold data."""
@@ -80,24 +68,28 @@ class Paths:
 
     def absolute(self, path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
         """Return a path as the process would open it now: absolute, normalised, links kept."""
-        return os.path.abspath(os.fsdecode(path))
+        absolute = os.path.abspath(os.fsdecode(path))
+        if self._inside(absolute):
+            return absolute
+        folder, name = os.path.split(absolute)
+        real = self._real.get(folder)
+        if real is None:
+            real = self._real[folder] = os.path.realpath(folder)
+        # One file of the project has one name, whichever link led to the project.
+        return os.path.join(real, name) if self._inside(os.path.join(real, name)) else absolute
 
     def name(self, path: str) -> str:
         """Return the path's name in a record: relative to the project inside it, else absolute."""
-        real = (
-            path
-            if self._inside(path)
-            else os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
-        )
-        if self._inside(real):
-            return os.path.relpath(real, self.project).replace(os.sep, "/")
+        if self._inside(path):
+            return os.path.relpath(path, self.project).replace(os.sep, "/")
         return path
 
     def _inside(self, path: str) -> bool:
         return path.startswith(self.project + os.sep)
 
     def _decide(self, path: str) -> bool:
-        if path.endswith(_SUFFIXES) or not _PARTS.isdisjoint(path.split(os.sep)) or ".dist-info/" in path:
+        below = path[len(self.project) :] if self._inside(path) else path
+        if path.endswith(_SUFFIXES) or not _PARTS.isdisjoint(below.split(os.sep)) or ".dist-info/" in below:
             return False
         if any(path.startswith(folder) for folder in self._noise):
             return False
@@ -112,8 +104,7 @@ def _folders(project: str, ignored: Iterable[Path]) -> Iterable[str]:
     prefixes = {sys.prefix, sys.base_prefix, *site.getsitepackages(), site.getusersitepackages()}
     prefixes |= {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     prefixes |= {os.path.join(home, name) for name in _HOME} | set(_SYSTEM) | {str(path) for path in ignored}
-    if cache := os.environ.get("MPLCONFIGDIR"):
-        prefixes.add(cache)
+    prefixes |= {os.path.abspath(os.environ[name]) for name in _FOLDERS if os.environ.get(name)}
     for prefix in prefixes:
         for path in (prefix, os.path.realpath(prefix)):
             # A project that lies inside such a folder (a home under /usr, say) is still a project.

@@ -40,6 +40,7 @@ class Randomness:
         self._entropy = Entropy()
         self._imports = AfterImport(_LATE, self._imported)
         self._last: dict[str, tuple[Any, str]] = {}  # generator → its state and the digest it is stored under
+        self._refused: set[str] = set()  # generators that do not give their state
         self._pid = os.getpid()
 
     def start(self) -> Patch:
@@ -85,9 +86,19 @@ class Randomness:
     def _observe(self, at: str, newborn: Iterable[Generator] | None = None) -> RandomState:
         states = {}
         for generator in generators.find(self._context.namespace()) if newborn is None else newborn:
-            if (digest := self._stored(generator)) is not None:
+            if (digest := self._stored_safely(generator)) is not None:
                 states[generator.name] = digest
         return RandomState(at=at, states=states, entropy=None if at == "end" else self._entropy.root)
+
+    def _stored_safely(self, generator: Generator) -> str | None:
+        try:
+            return self._stored(generator)
+        except Exception as error:  # a class of the user's own may do anything when asked for its state
+            if generator.name not in self._refused:
+                self._refused.add(generator.name)
+                message = f"the state of {generator.name} cannot be read ({error})"
+                self._context.gap(Gap(aspect=self.aspect, message=message, cell=self._seq))
+            return None
 
     def _stored(self, generator: Generator) -> str | None:
         """Return the digest of a generator's state, writing the object only when it changed."""

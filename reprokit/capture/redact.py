@@ -6,7 +6,7 @@ What is left in place of a secret says so; nothing of it, not even its length, i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 __all__ = ["HIDDEN", "argv", "url", "value"]
@@ -15,13 +15,11 @@ HIDDEN = "[redacted]"
 
 # Whole words, so that `num_tokens` and `keyboard` stay and `api_token` and `AWS_SECRET_ACCESS_KEY` go.
 _WORD = re.compile(
-    r"(?:^|[^a-z])(password|passwd|passphrase|pwd|secret|token|credentials?|apikey|api[_-]?key|access[_-]?key"
-    r"|private[_-]?key|auth|authorization|cookie|session[_-]?id|dsn)(?:$|[^a-z])",
+    r"(?:^|[^a-z])(?:password|passwd|passphrase|pwd|secret|token|credential|apikey|api[_-]?key|access[_-]?key"
+    r"|private[_-]?key|auth|authorization|cookie|session[_-]?id|dsn)s?(?:$|[^a-z])",
     re.IGNORECASE,
 )
-_COUNTS = re.compile(
-    r"(?:^|_)(max|min|num|n|count|special|pad|eos|bos|memory)_?tokens?$|tokens$", re.IGNORECASE
-)
+_COUNTS = re.compile(r"(?:^|_)(max|min|num|n|count|special|pad|eos|bos|memory)_?tokens?$|tokens$", re.IGNORECASE)
 _USER_INFO = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^/@\s]+@", re.IGNORECASE)
 _QUERY = re.compile(
     r"(?P<key>[?&;][^=&\s]*(?:token|key|secret|password|signature|sig|auth)[^=&\s]*=)[^&\s]+", re.IGNORECASE
@@ -48,9 +46,17 @@ def url(text: str) -> str:
 
 
 def value(key: str, content: Any) -> Any:
-    """Return a value that may be recorded under ``key``."""
+    """Return a value that may be recorded under ``key``.
+
+    >>> value("db", {"url": "https://me:pw@host/x", "password": "abc", "ports": [1, 2]})
+    {'url': 'https://[redacted]@host/x', 'password': '[redacted]', 'ports': [1, 2]}
+    """
     if is_secret(key):
         return HIDDEN
+    if isinstance(content, Mapping):
+        return {name: value(str(name), item) for name, item in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [value("", item) for item in content]
     return url(content) if isinstance(content, str) else content
 
 

@@ -94,19 +94,26 @@ class Repository:
     @property
     def partial(self) -> bool:
         """Whether objects may be missing, because they were not fetched."""
-        return "extensions.partialclone" in self.settings or any(
-            key.endswith(".promisor") for key in self.settings
-        )
+        return "extensions.partialclone" in self.settings or any(key.endswith(".promisor") for key in self.settings)
 
     def exclude(self) -> bytes:
         """The patterns of ``.git/info/exclude``."""
         return _read(self.common / "info" / "exclude") + b"\n"
 
+    @property
+    def room(self) -> int:
+        """How many bytes ``copy_index`` copies, more or less."""
+        index = self.directory / "index"
+        return index.stat().st_size if index.exists() else 0
+
     def copy_index(self, folder: Path) -> None:
-        """Copy the index (and the shared one that a split index rests on) into another git directory."""
+        """Copy the index (and the shared one that a split index rests on) into another git directory.
+
+        With its time: git compares the contents of files that changed at the moment the index was written.
+        """
         for name in ("index", *(path.name for path in self.directory.glob("sharedindex.*"))):
             if (self.directory / name).exists():
-                shutil.copyfile(self.directory / name, folder / name)
+                shutil.copy2(self.directory / name, folder / name)
         sparse = self.directory / "info" / "sparse-checkout"
         if sparse.exists():
             shutil.copyfile(sparse, folder / "info" / "sparse-checkout")
@@ -137,8 +144,7 @@ def locate(project: Path, gaps: list[Gap]) -> Repository | None:
         gaps.append(
             Gap(
                 aspect="code",
-                message=f"{repository.common} is left alone because {repository.refusal}: "
-                "the snapshot is in the store",
+                message=f"{repository.common} is left alone because {repository.refusal}: the snapshot is in the store",
                 remedy="work as the owner of the repository",
             )
         )
@@ -208,7 +214,7 @@ def _remote(settings: Mapping[str, str], branch: str | None) -> str | None:
     named = [settings.get(f"branch.{branch}.remote", ""), "origin"]
     urls = [settings.get(f"remote.{name}.url") for name in named]
     others = [value for key, value in settings.items() if re.fullmatch(r"remote\..+\.url", key)]
-    return next((without_secrets(url) for url in (*urls, *others) if url), None)
+    return next((without_secrets(url) or None for url in (*urls, *others) if url), None)
 
 
 def without_secrets(url: str) -> str:

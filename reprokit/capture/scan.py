@@ -8,9 +8,7 @@ __all__ = ["Key", "key_of", "scan"]
 
 Key = tuple[int, int, int, int, int]  # device, inode, size, mtime_ns, ctime_ns
 
-_SKIPPED = frozenset(
-    {".git", ".hg", "node_modules", "__pycache__", ".ipynb_checkpoints", ".venv", "venv", ".tox"}
-)
+_SKIPPED = frozenset({".git", ".hg", "node_modules", "__pycache__", ".ipynb_checkpoints", ".venv", "venv", ".tox"})
 
 
 def key_of(status: os.stat_result) -> Key:

@@ -186,7 +186,7 @@ class Session:
         if os.getpid() != self._pid or self._closed:
             return
         if self._open_seq is not None:
-            self.close_cell("done")
+            self.close_cell(status)
         self._worker.wait()
         for probe in self._probes:
             self.emit(None, self._guarded(probe.aspect, probe.stop))
@@ -214,9 +214,7 @@ class Session:
         self.emit(seq, _joined(Patch(set=opening), *patches))
         return seq
 
-    def close_cell(
-        self, status: str, *, execution_count: int | None = None, error: str | None = None
-    ) -> int | None:
+    def close_cell(self, status: str, *, execution_count: int | None = None, error: str | None = None) -> int | None:
         """End the open cell; ``status`` is "done", "failed" or "interrupted". Return its number."""
         seq = self._open_seq
         if seq is None:
@@ -252,6 +250,12 @@ class Session:
         """In a replay, the record of the cell that is open."""
         replayed = self._context.replayed
         return None if replayed is None or self._open_seq is None else replayed.cells.get(self._open_seq)
+
+    @property
+    def is_last_cell(self) -> bool:
+        """Whether a replay is in the cell in which the recorded run was stopped."""
+        replayed = self._context.replayed
+        return replayed is not None and self._open_seq is not None and self._open_seq == replayed.order[-1]
 
     @property
     def is_cell_open(self) -> bool:
@@ -408,7 +412,7 @@ class Session:
             self.gap(gap)
         if state is not None:
             self.emit(None, Patch(set={"code": state.to_dict()}))
-            self.files.knows(listing.of(state))
+            self.files.knows(listing.of(state), lambda name: listing.blob(state, name))
 
     def _check_environment(self) -> None:
         token = environment.token()

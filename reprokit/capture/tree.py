@@ -123,9 +123,9 @@ class Listing:
             self._entries = {path: (mode, oid) for (mode, oid, _), path in heads}
         return self._entries
 
-    def same(self) -> dict[bytes, tuple[str, str]]:
-        """The entries of files that have not changed."""
-        gone = self.changed | self.absent | self.links.keys()
+    def present(self) -> dict[bytes, tuple[str, str]]:
+        """The entries that are files, or were."""
+        gone = self.absent | self.links.keys()
         return {path: entry for path, entry in self.entries().items() if path not in gone}
 
     def tracked(self) -> list[bytes]:

@@ -7,7 +7,7 @@ complete. A thread empties the queue meanwhile, because it holds only 16,384 eve
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
+import errno
 import os
 import select
 import struct
@@ -18,24 +18,30 @@ from dataclasses import dataclass
 
 __all__ = ["Seen", "Watch"]
 
-_MODIFY, _CLOSE_WRITE, _CLOSE_NOWRITE, _OPEN = 0x2, 0x8, 0x10, 0x20
-_MOVED_TO, _CREATE, _OVERFLOW, _IGNORED, _ISDIR = 0x80, 0x100, 0x4000, 0x8000, 0x40000000
-_MASK = _MODIFY | _CLOSE_WRITE | _CLOSE_NOWRITE | _OPEN | _MOVED_TO | _CREATE
+_MODIFY, _OPEN, _MOVED_TO, _CREATE = 0x2, 0x20, 0x80, 0x100
+_OVERFLOW, _IGNORED, _ISDIR = 0x4000, 0x8000, 0x40000000
+_MASK = _MODIFY | _OPEN | _MOVED_TO | _CREATE
+_ONLYDIR = 0x1000000
+_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES})  # or not ours: nothing can be seen there
+_GATHER_MS = 20
 _HEADER = struct.Struct("iIII")
-_SKIPPED = frozenset(
-    {".git", ".hg", "node_modules", "__pycache__", ".ipynb_checkpoints", ".venv", "venv", ".tox"}
-)
+_SKIPPED = frozenset({".git", ".hg", "node_modules", "__pycache__", ".ipynb_checkpoints", ".venv", "venv", ".tox"})
 _LIMIT = 20_000  # folders: beyond it the tree is not a project but a home or a file server
 
 
 @dataclass(slots=True)
 class Seen:
-    """What happened to one file since the last drain; ``own`` counts this module's user's own reads."""
+    """What happened to one file since the last drain.
 
-    opened: int = 0
+    Attributes:
+        read: it was opened before anything was written to it, so its old bytes may have been used.
+        written: it was created, changed or replaced.
+        fresh: the first thing that happened to it was a write (truncating comes before opening).
+    """
+
     read: bool = False
     written: bool = False
-    first_written: bool = False
+    fresh: bool = False
 
 
 class Watch:
@@ -61,7 +67,7 @@ class Watch:
         self._chunks: list[bytes] = []
         self._lock = threading.Lock()
         self._own: dict[str, int] = {}
-        self.overflowed = False
+        self._overflowed = False
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._pid = os.getpid()
         try:
@@ -98,6 +104,11 @@ class Watch:
             self._note(seen, folder, name, mask)
         return seen
 
+    def take_overflow(self) -> bool:
+        """Return whether events were lost since the last call."""
+        lost, self._overflowed = self._overflowed, False
+        return lost
+
     def stop(self) -> None:
         """Stop watching."""
         if os.getpid() == self._pid:
@@ -112,52 +123,67 @@ class Watch:
     def _note(self, seen: dict[str, Seen], folder: str, name: str, mask: int) -> None:
         path = os.path.join(folder, name)
         if mask & _ISDIR:
-            if mask & (_CREATE | _MOVED_TO):
+            if mask & (_CREATE | _MOVED_TO) and self._is_watched(folder, name):
                 self._enter(path, seen)
             return
-        if mask & (_OPEN | _CLOSE_NOWRITE) and self._is_own(path, bool(mask & _OPEN)):
+        if mask & _OPEN and self._is_own(path):
             return
         file = seen.setdefault(path, Seen())
-        if mask & (_MODIFY | _CREATE | _MOVED_TO):
-            file.first_written = file.first_written or not file.read
+        if mask & _OPEN:
+            file.read = file.read or not file.written
+        else:
+            file.fresh = file.fresh or not file.read
             file.written = True
-        if mask & _CLOSE_NOWRITE:
-            file.read = True
-        file.opened += bool(mask & _OPEN) - bool(mask & (_CLOSE_WRITE | _CLOSE_NOWRITE))
 
-    def _is_own(self, path: str, opening: bool) -> bool:
-        key = path if opening else path + "\0closed"
+    def _is_own(self, path: str) -> bool:
         with self._lock:
-            count = self._own.get(key, 0)
+            count = self._own.get(path, 0)
             if count:
-                self._own[key] = count - 1
-                if opening:
-                    self._own[path + "\0closed"] = self._own.get(path + "\0closed", 0) + 1
+                self._own[path] = count - 1
             return bool(count)
 
     def _enter(self, path: str, seen: dict[str, Seen]) -> None:
         """A folder appeared: watch it, and take the files already in it as written."""
         try:
-            self._add_tree(path)
+            files = self._add_tree(path)
         except OSError:
-            self.overflowed = True
-        for folder, _, names in os.walk(path):
-            for name in names:
-                file = seen.setdefault(os.path.join(folder, name), Seen())
-                file.written = file.first_written = True
+            self._overflowed = True
+            return
+        for name in files:
+            file = seen.setdefault(name, Seen())
+            file.fresh = file.fresh or not file.read
+            file.written = True
 
-    def _add_tree(self, root: str) -> None:
-        for folder, names, _ in os.walk(root):
-            names[:] = [
-                n for n in names if n not in _SKIPPED and os.path.join(folder, n) not in self._skipped
-            ]
-            if len(self._folders) >= _LIMIT:
-                raise OSError(f"more than {_LIMIT} folders below {root}")
-            watch = self._libc.inotify_add_watch(self._fd, os.fsencode(folder), _MASK)
-            if watch < 0:
-                error = ctypes.get_errno()
-                raise OSError(error, f"inotify cannot watch {folder} ({os.strerror(error)})")
-            self._folders[watch] = folder
+    def _is_watched(self, folder: str, name: str) -> bool:
+        return name not in _SKIPPED and os.path.join(folder, name) not in self._skipped
+
+    def _add_tree(self, root: str) -> list[str]:
+        """Watch a folder and all below it; return the files found."""
+        files: list[str] = []
+        folders = [root]
+        while folders:
+            folder = folders.pop()
+            # Watched first, listed then: what appears in between is seen twice, and never missed.
+            if not self._add(folder):
+                continue
+            for entry in _entries(folder):
+                if not entry.is_dir(follow_symlinks=False):
+                    files.append(entry.path)
+                elif self._is_watched(folder, entry.name):
+                    folders.append(entry.path)
+        return files
+
+    def _add(self, folder: str) -> bool:
+        if len(self._folders) >= _LIMIT:
+            raise OSError(f"there are more than {_LIMIT} folders")
+        watch = self._libc.inotify_add_watch(self._fd, os.fsencode(folder), _MASK | _ONLYDIR)
+        if watch < 0:
+            error = ctypes.get_errno()
+            if error in _GONE:
+                return False
+            raise OSError(error, f"inotify cannot watch {folder} ({os.strerror(error)})")
+        self._folders[watch] = folder
+        return True
 
     def _events(self, data: bytes) -> Iterator[tuple[str, str, int]]:
         at = 0
@@ -166,8 +192,10 @@ class Watch:
             name = data[at + _HEADER.size : at + _HEADER.size + size].rstrip(b"\0")
             at += _HEADER.size + size
             if mask & _OVERFLOW:
-                self.overflowed = True
-            elif name and not mask & _IGNORED and (folder := self._folders.get(watch)) is not None:
+                self._overflowed = True
+            elif mask & _IGNORED:  # the folder is gone
+                self._folders.pop(watch, None)
+            elif name and (folder := self._folders.get(watch)) is not None:
                 yield folder, os.fsdecode(name), mask
 
     def _read(self) -> None:
@@ -178,15 +206,24 @@ class Watch:
                 return
 
     def _empty_often(self) -> None:
-        poll = select.poll()
-        poll.register(self._fd, select.POLLIN)
-        poll.register(self._wake_read, select.POLLIN)
+        # Not select(): it cannot take the high numbers that a process with many files gives out.
+        both, wake = select.poll(), select.poll()
+        both.register(self._fd, select.POLLIN)
+        for poll in (both, wake):
+            poll.register(self._wake_read, select.POLLIN)
         while True:
-            ready = {fd for fd, _ in poll.poll()}
-            if self._wake_read in ready:
+            if any(fd == self._wake_read for fd, _ in both.poll()):
                 return
             with self._lock:
                 self._read()
             # Let events gather: a busy cell must not be slowed down by a thread that wakes for each.
-            if select.select([self._wake_read], [], [], 0.02)[0]:
+            if wake.poll(_GATHER_MS):
                 return
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError:  # gone already, or not ours to list
+        return []

@@ -28,11 +28,6 @@ class Worker:
         self._thread = threading.Thread(target=self._serve, name="reprokit", daemon=True)
         self._thread.start()
 
-    @property
-    def ident(self) -> int | None:
-        """The thread's identity, so that what it does can be told from what the user does."""
-        return self._thread.ident
-
     def submit(self, work: Callable[[], None]) -> None:
         """Add a piece of work to the queue."""
         if os.getpid() == self._pid:
@@ -57,4 +52,10 @@ class Worker:
             try:
                 work()
             except Exception as error:
-                self._failed(error)
+                self._tell(error)
+
+    def _tell(self, error: Exception) -> None:
+        try:
+            self._failed(error)
+        except Exception:  # without this thread nothing more would be hashed or written
+            pass

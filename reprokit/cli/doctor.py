@@ -67,12 +67,8 @@ def examine(folder: Path) -> Iterator[Check]:
     yield _git()
     yield from _store(folder)
     yield _capture()
-    yield _tool(
-        "uv", "uv", "pip install uv", "environments are locked and built with pip-tools, which takes minutes"
-    )
-    yield _tool(
-        "pip-tools", "pip-compile", "pip install pip-tools", "there is no fallback where uv cannot lock"
-    )
+    yield _tool("uv", "uv", "pip install uv", "environments are locked and built with pip-tools, which takes minutes")
+    yield _tool("pip-tools", "pip-compile", "pip install pip-tools", "there is no fallback where uv cannot lock")
     yield _engine()
     yield _distribution("IPython")
     yield _distribution("ipykernel")
@@ -137,9 +133,7 @@ def _space(folder: Path) -> Check:
     if free > LITTLE_SPACE:
         return Check(check="space", status="ok", detail=detail)
     status = "warn" if free > NO_SPACE else "block"
-    return Check(
-        check="space", status=status, detail=detail, remedy="make room, or set REPROKIT_STORE elsewhere"
-    )
+    return Check(check="space", status=status, detail=detail, remedy="make room, or set REPROKIT_STORE elsewhere")
 
 
 def _capture() -> Check:
@@ -168,9 +162,7 @@ def _engine() -> Check:
     if found:
         return Check(check="papermill", status="ok", detail=f"`papermill --engine reprokit` is {found[0]}")
     detail = "the engine `reprokit` is not registered"
-    return Check(
-        check="papermill", status="warn", detail=detail, remedy="install reprokit with pip, not by path"
-    )
+    return Check(check="papermill", status="warn", detail=detail, remedy="install reprokit with pip, not by path")
 
 
 def _distribution(name: str) -> Check:

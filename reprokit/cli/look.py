@@ -24,9 +24,7 @@ __all__ = ["diff", "outputs_in", "runs", "show"]
 
 @click.command()
 @click.argument("query", nargs=-1)
-@click.option(
-    "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Show at most so many."
-)
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Show at most so many.")
 @json_option
 def runs(query: tuple[str, ...], limit: int, as_json: bool) -> int:
     """List the runs of this project, newest first.
@@ -59,9 +57,7 @@ def _entry(summary: Summary) -> dict[str, Any]:
 
 @click.command()
 @click.argument("run", default="latest")
-@click.option(
-    "--cell", type=click.IntRange(min=1), help="Show this cell alone, counted in the order they ran."
-)
+@click.option("--cell", type=click.IntRange(min=1), help="Show this cell alone, counted in the order they ran.")
 @json_option
 def show(run: str, cell: int | None, as_json: bool) -> int:
     """Show what RUN did.

@@ -25,9 +25,7 @@ __all__ = ["replay"]
     type=click.Choice(["auto", "locked", "current"]),
     help="The environment: the recorded one, this one, or what fits (the setting replay_env by default).",
 )
-@click.option(
-    "--to", type=click.Path(path_type=Path), help="Leave the restored files and results in this folder."
-)
+@click.option("--to", type=click.Path(path_type=Path), help="Leave the restored files and results in this folder.")
 @click.option(
     "--compare",
     "mode",
@@ -82,7 +80,7 @@ def replay(
 
 
 def _print_plan(store: Store, record: Run, env: str, as_json: bool) -> int:
-    from reprokit.replay.plan import plan_replay
+    from reprokit.replay.facts import plan_replay
 
     plan = plan_replay(store, record, env=env)
     if as_json:

@@ -21,9 +21,7 @@ __all__ = ["run"]
 @click.command()
 @click.argument("notebook", type=click.Path(path_type=Path))
 @click.option("-p", "--param", "given", nargs=2, multiple=True, metavar="NAME VALUE", help="Set a parameter.")
-@click.option(
-    "-f", "--params", "file", type=click.Path(path_type=Path), help="A YAML or JSON file of parameters."
-)
+@click.option("-f", "--params", "file", type=click.Path(path_type=Path), help="A YAML or JSON file of parameters.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the executed notebook here.")
 @click.option("--name", help="A name for the run.")
 @click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="Tag the run.")

@@ -17,9 +17,7 @@ def executable(run: Run) -> tuple[Cell, ...]:
 
     What an interrupted cell did until it was interrupted cannot be repeated.
     """
-    return tuple(
-        cell for cell in run.cells if cell.source.strip() and cell.status not in ("interrupted", "running")
-    )
+    return tuple(cell for cell in run.cells if cell.source.strip() and cell.status not in ("interrupted", "running"))
 
 
 def compose(cells: Sequence[Cell], *, kernel: str = "python3") -> NotebookNode:

@@ -108,9 +108,7 @@ class Engine(NBClientEngine):  # type: ignore[misc]
     """Papermill's engine ``reprokit``."""
 
     @classmethod
-    def execute_notebook(
-        cls, nb: Any, kernel_name: str, output_path: str | None = None, **options: Any
-    ) -> Any:
+    def execute_notebook(cls, nb: Any, kernel_name: str, output_path: str | None = None, **options: Any) -> Any:
         """Execute a notebook; when the kernel dies or a cell takes too long, say so in the notebook as well."""
         try:
             return super().execute_notebook(nb, kernel_name, output_path=output_path, **options)
@@ -149,13 +147,10 @@ class Engine(NBClientEngine):  # type: ignore[misc]
             options: further traits of ``nbclient.NotebookClient``.
         """
         order = reprokit or _plain_order(nb_man.nb, options.get("input_path"))
-        traits = {
-            key: item
-            for key, item in options.items()
-            if key not in ("input_path", "timeout", "startup_timeout")
-        }
+        traits = {key: item for key, item in options.items() if key not in ("input_path", "timeout", "startup_timeout")}
         record = ParentRecord(order)
-        status, reason = "interrupted", "stopped before its end"
+        status: str = "interrupted"
+        reason: str | None = "stopped before its end"
         try:
             client = CapturingClient(
                 nb_man,
@@ -226,9 +221,7 @@ def _repair(notebook: Any) -> None:
     for index, cell in enumerate(notebook.cells):
         if stopped is not None and index >= stopped and "papermill" in cell.metadata:
             failed = index == stopped
-            cell.metadata["papermill"].update(
-                status="failed" if failed else "pending", exception=failed or None
-            )
+            cell.metadata["papermill"].update(status="failed" if failed else "pending", exception=failed or None)
 
 
 def _plain_order(notebook: Any, input_path: str | None) -> Order:

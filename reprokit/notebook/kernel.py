@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from reprokit.capture import drive, launch
 __all__ = ["AgentKernelManager"]
 
 _LAUNCHER = ["-m", "ipykernel_launcher"]
-_SOCKET_PATH = 90  # characters: a Unix socket's path may have 107, and the file name needs some
+_SOCKET_PATH = 90  # characters: a Unix socket's path may have 107, and its name needs some
 
 
 class AgentKernelManager(AsyncKernelManager):  # type: ignore[misc]
@@ -30,7 +32,8 @@ class AgentKernelManager(AsyncKernelManager):  # type: ignore[misc]
     #: Interpreter to start instead of the kernelspec's own.
     python: Path | None = None
     #: Environment variables to set, or with None to take away.
-    variables: Mapping[str, str | None] = {}  # noqa: RUF012  # replaced, never changed
+    variables: Mapping[str, str | None] = {}  # replaced, never changed
+    _sockets: str | None = None
 
     @property
     def has_agent(self) -> bool:
@@ -49,10 +52,19 @@ class AgentKernelManager(AsyncKernelManager):  # type: ignore[misc]
 
     def use_ipc(self) -> None:
         """Talk over Unix sockets, where two kernels can never be given the same port."""
-        from jupyter_core.paths import jupyter_runtime_dir
+        folder = tempfile.mkdtemp(prefix="reprokit-")
+        if sys.platform == "win32" or len(folder) > _SOCKET_PATH:
+            Path(folder).rmdir()
+            return
+        self.transport = "ipc"
+        self.ip = str(Path(folder) / "kernel")  # absolute: the kernel may have another working directory
+        self._sockets = folder
 
-        if sys.platform != "win32" and len(jupyter_runtime_dir()) < _SOCKET_PATH:
-            self.transport = "ipc"
+    def cleanup_ipc_files(self) -> None:
+        """Remove the sockets and their folder."""
+        super().cleanup_ipc_files()
+        if self._sockets is not None:
+            shutil.rmtree(self._sockets, ignore_errors=True)
 
     async def _async_start_kernel(self, **options: Any) -> None:
         environ = dict(options.pop("env", None) or os.environ)

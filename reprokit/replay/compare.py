@@ -77,9 +77,7 @@ class _Context:
         return rules.same_bytes(left, right, kind, self.here, self.there)
 
 
-def _told(
-    what: str, where: str, before: str, after: str, detail: str = "", *, diverges: bool = True
-) -> _Finding:
+def _told(what: str, where: str, before: str, after: str, detail: str = "", *, diverges: bool = True) -> _Finding:
     difference = Difference(what=what, where=where, before=before, after=after, detail=detail)
     return _Finding(difference=difference, diverges=diverges)
 
@@ -190,9 +188,7 @@ def _worst(verdicts: Iterable[str]) -> str:
 # --- one pair of cells -------------------------------------------------------------------------------
 
 
-def _cell(
-    pair: Pair, previous: Pair | None, b: Run, context: _Context
-) -> tuple[list[_Finding], list[FileVerdict]]:
+def _cell(pair: Pair, previous: Pair | None, b: Run, context: _Context) -> tuple[list[_Finding], list[FileVerdict]]:
     left, right = pair
     if left is None or right is None:
         return [_unpaired(left, right, b)], []
@@ -238,9 +234,7 @@ def _random(left: Cell, right: Cell, previous: Pair | None) -> Iterator[_Finding
             continue
         end, start = ("end", generator), ("start", generator)
         # A difference that only lasts since an earlier point is not told again.
-        carried = (
-            last[0].get(end) != last[1].get(end) if at == "start" else ours.get(start) != theirs.get(start)
-        )
+        carried = last[0].get(end) != last[1].get(end) if at == "start" else ours.get(start) != theirs.get(start)
         if not carried:
             before, after = _brief(ours[key]), _brief(theirs[key])
             yield _told("random", f"{generator} at {at}", before, after, diverges=False)
@@ -272,9 +266,7 @@ def _files(
     return found, verdicts
 
 
-def _file_verdict(
-    left: FileUse | None, right: FileUse | None, cell: int, finding: _Finding | None
-) -> FileVerdict:
+def _file_verdict(left: FileUse | None, right: FileUse | None, cell: int, finding: _Finding | None) -> FileVerdict:
     use = left or right
     assert use is not None
     return FileVerdict(
@@ -428,9 +420,7 @@ def _config(run: Run) -> dict[str, Any]:
     return run.config.values if run.config else {}
 
 
-def _series(
-    what: str, ours: Sequence[Item], theirs: Sequence[Item], context: _Context
-) -> list[tuple[int, _Finding]]:
+def _series(what: str, ours: Sequence[Item], theirs: Sequence[Item], context: _Context) -> list[tuple[int, _Finding]]:
     """Compare values by key, the k-th of a key with the k-th."""
     found: list[tuple[int, _Finding]] = []
     for key in sorted({item[0] for item in (*ours, *theirs)}):
@@ -469,6 +459,8 @@ def _environment(ours: Environment | None, theirs: Environment | None) -> tuple[
 def _versions(environment: Environment) -> dict[str, str]:
     versions = {"python": environment.python}
     for dist in environment.distributions:
+        if dist.name == "reprokit":  # it watches the run and is no part of it
+            continue
         # The same version can be built from different sources.
         built = dist.commit or (_brief(dist.content) if dist.content else "")
         name = re.sub(r"[-_.]+", "-", dist.name).lower()
@@ -520,8 +512,7 @@ def _inputs_changed(scene: _Scene) -> set[str]:
     paths = {difference.where for difference in scene.changed("read")} - own
     configs = set(scene.a.config.sources.values()) if scene.a.config else set()
     return {
-        "code" if PurePosixPath(path).suffix in _CODE else "config" if path in configs else "data"
-        for path in paths
+        "code" if PurePosixPath(path).suffix in _CODE else "config" if path in configs else "data" for path in paths
     }
 
 
@@ -539,9 +530,7 @@ def _generators_parted(scene: _Scene) -> bool:
 def _draws_unlike(scene: _Scene) -> bool:
     """Return whether generators made in the cell had other seeds or none known, or drew more or less."""
     pair = scene.pairs[-1] if scene.pairs else (None, None)
-    ours, theirs = (
-        {state.entropy for state in cell.random if state.entropy} if cell else set() for cell in pair
-    )
+    ours, theirs = ({state.entropy for state in cell.random if state.entropy} if cell else set() for cell in pair)
     drew = any(finding.difference and finding.difference.what == "random" for finding in scene.findings)
     return drew or ours != theirs or (not ours and scene.uses(_UNSEEDED))
 

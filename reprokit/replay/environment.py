@@ -328,9 +328,7 @@ class _Build:
             return
         (path,) = (one.path for one in scan([_site(self.target)]) if one.distribution.name == extra.name)
         told = path / "direct_url.json"
-        told.unlink(
-            missing_ok=True
-        )  # it may be a hard link into the installer's cache: never write through it
+        told.unlink(missing_ok=True)  # it may be a hard link into the installer's cache: never write through it
         if extra.origin in ("local", "editable") and extra.url:
             kind = {"dir_info": {"editable": True}} if extra.origin == "editable" else {"archive_info": {}}
             told.write_text(json.dumps({"url": extra.url, **kind}), "utf-8")
@@ -399,9 +397,7 @@ def _run(command: Sequence[str]) -> None:
         remedy = "replay once while the package index can be reached, or with --env current"
     else:
         remedy = "see the log, or replay with --env current"
-    raise EnvironmentBuildError(
-        f"the environment could not be built ({last_line(log)})", log=log, remedy=remedy
-    )
+    raise EnvironmentBuildError(f"the environment could not be built ({last_line(log)})", log=log, remedy=remedy)
 
 
 def _by_name(environment: Environment) -> dict[str, Distribution]:

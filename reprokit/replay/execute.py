@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from reprokit.capture import drive, launch
 from reprokit.capture.drive import Drive
 from reprokit.capture.machine import THREADS
 from reprokit.capture.redact import HIDDEN
+from reprokit.digest import is_file_named
 from reprokit.errors import Unreplayable, UsageError
 from reprokit.notebook import engine
 from reprokit.notebook.compose import compose
@@ -28,11 +29,16 @@ from reprokit.notebook.parent import Order, ParentRecord, Progress, append_verdi
 from reprokit.records import Run, Verdict
 from reprokit.replay import environment, lock, workspace
 from reprokit.replay.compare import compare
+from reprokit.replay.editable import python_path
 from reprokit.replay.facts import plan_replay
-from reprokit.replay.plan import Plan, Restore
+from reprokit.replay.lock import Lock
+from reprokit.replay.plan import Plan, Restore, wanted
 from reprokit.store.store import Store
 
 __all__ = ["Result", "replay"]
+
+_SHOWN = 4  # packages named that differ today
+_HASHED = 10**8  # bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,15 +80,17 @@ def replay(
     planned = plan_replay(store, run, env=env)
     if planned.reasons:
         raise Unreplayable(run.id, [(reason.why, reason.fix) for reason in planned.reasons])
-    python, restored = _interpreter(store, run, planned, progress)
+    used = _Environment.make(store, run, planned, progress)
     with _workspace_folder(to) as folder:
         progress("restoring files", 0, 0)
         place = _Place.make(store, run, planned, folder)
-        replayed = _execute(store, run, planned, place, python, timeout, progress)
+        replayed = _execute(store, run, planned, place, used, timeout, progress)
     progress("comparing", 0, 0)
-    verdict = compare(run, replayed, store.objects.get_bytes, exact=exact)
+    repeated = replace(run, cells=tuple(cell for cell in run.cells if cell.seq in planned.cells))
+    verdict = compare(repeated, replayed, store.objects.get_bytes, exact=exact)
     append_verdict(store, replayed.id, verdict.to_dict())
-    return Result(verdict=verdict, replay=replayed.id, restored=(*place.restored, *restored))
+    left_out = [f"not repeated cell {seq}, which was interrupted" for seq in planned.skipped]
+    return Result(verdict=verdict, replay=replayed.id, restored=(*place.restored, *used.restored, *left_out))
 
 
 @contextmanager
@@ -92,7 +100,7 @@ def _workspace_folder(to: Path | None) -> Iterator[Path]:
             raise UsageError(f"{to} is not empty", remedy="name a new folder with --to")
         yield to.resolve()
         return
-    folder = environment.cache_folder() / "workspaces" / secrets.token_hex(6)
+    folder = environment.cache_folder().parent / "workspaces" / secrets.token_hex(6)
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield folder
@@ -102,8 +110,9 @@ def _workspace_folder(to: Path | None) -> Iterator[Path]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Place:
-    """The workspace: ``root`` is where the project root lies in it, ``cwd`` where the run was started."""
+    """The workspace at ``top``: ``root`` is the project root in it, ``cwd`` where the run was started."""
 
+    top: Path
     root: Path
     cwd: Path
     restored: tuple[str, ...]
@@ -115,16 +124,30 @@ class _Place:
         root = folder
         if run.code is not None:
             root = workspace.create(run.code, folder, objects=store.objects).root
-            restored.append(
-                f"code         {run.code.snapshot[:12]}" + (" (uncommitted changes)" * run.code.dirty)
-            )
+            restored.append(f"code         {run.code.snapshot[:12]}" + (" (uncommitted changes)" * run.code.dirty))
         for name in (*run.folders, "."):
             (root / name).mkdir(parents=True, exist_ok=True)
         for item in planned.restores:
             if item.before == 0:
                 _put_back(store, run, item, root)
-                restored.append(f"data         {item.path}")
-        return cls(root=root, cwd=_moved(run.cwd, run.root, root), restored=tuple(restored))
+        restored += [f"data         {path}{_today(run, path, digest)}" for path, digest in _inputs(run)]
+        return cls(top=folder, root=root, cwd=_moved(run.cwd, run.root, root), restored=tuple(restored))
+
+
+def _inputs(run: Run) -> list[tuple[str, str | None]]:
+    """Return path and digest of what the run read, as it was when it was first read."""
+    first: dict[str, str | None] = {}
+    for _, use in wanted(run):
+        first.setdefault(use.path, use.digest)
+    return list(first.items())
+
+
+def _today(run: Run, path: str, digest: str | None) -> str:
+    """Say what became of a file since; a large one is not hashed just to say so."""
+    file = Path(run.root) / path
+    if not file.exists():
+        return "  (gone today)"
+    return "" if file.stat().st_size > _HASHED or is_file_named(file, digest or "") else "  (changed since)"
 
 
 def _put_back(store: Store, run: Run, item: Restore, root: Path) -> None:
@@ -142,18 +165,28 @@ def _moved(path: str, old_root: str, new_root: Path) -> Path:
     return new_root / old.relative_to(old_root) if old.is_relative_to(old_root) else old
 
 
-def _interpreter(store: Store, run: Run, planned: Plan, progress: Progress) -> tuple[Path, tuple[str, ...]]:
-    if planned.environment == "current" or run.environment is None:
-        return Path(sys.executable), (
-            "environment  the current one, unchanged",
-        ) if not planned.changes else ()
-    progress("building the environment", 0, 0)
-    made = lock.ensure(store.layout, run.environment, store.objects)
-    built = environment.build(made, store.objects, progress=lambda what: progress(what, 0, 0))
-    count = len(run.environment.distributions)
-    lines = [f"environment  {count} packages from the lock ({built.how})"]
-    lines += [f"             {change} today" for change in planned.changes[:4]]
-    return built.python, tuple(lines)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Environment:
+    """What the replay runs in: the current interpreter when there is no ``lock``."""
+
+    python: Path
+    lock: Lock | None
+    restored: tuple[str, ...]
+
+    @classmethod
+    def make(cls, store: Store, run: Run, planned: Plan, progress: Progress) -> _Environment:
+        """Build the environment, or find it built."""
+        if planned.environment == "current" or run.environment is None:
+            same = "" if planned.changes else ", which is the recorded one"
+            return cls(python=Path(sys.executable), lock=None, restored=(f"environment  the current one{same}",))
+        progress("building the environment", 0, 0)
+        made = lock.ensure(store.layout, run.environment, store.objects)
+        built = environment.build(made, store.objects, progress=lambda what: progress(what, 0, 0))
+        count = len(run.environment.distributions)
+        lines = [f"environment  {count} packages from the lock ({built.how})"]
+        lines += [f"             {change} today" for change in planned.changes[:_SHOWN]]
+        lines += [f"             {note}" for note in built.notes]
+        return cls(python=built.python, lock=made, restored=tuple(lines))
 
 
 def _execute(
@@ -161,7 +194,7 @@ def _execute(
     run: Run,
     planned: Plan,
     place: _Place,
-    python: Path,
+    used: _Environment,
     timeout: int | None,
     progress: Progress,
 ) -> Run:
@@ -182,9 +215,9 @@ def _execute(
             order=planned.cells,
             cells=cells,
         ),
-        python=python,
+        python=used.python,
         cwd=place.cwd,
-        variables=variables(store, run),
+        variables={**variables(store, run), **_import_path(run, place, used)},
         before_cell=lambda seq: _put_back(store, run, later[seq], place.root) if seq in later else None,
         numbers=planned.cells,
         keep_going=True,
@@ -220,6 +253,11 @@ def _header(run: Run, place: _Place) -> dict[str, Any]:
         "root": str(place.root),
         "code": None if run.code is None else run.code.to_dict(),
     }
+
+
+def _import_path(run: Run, place: _Place, used: _Environment) -> dict[str, str | None]:
+    path = python_path(run.code, place.top, used.lock)
+    return {} if path is None else {"PYTHONPATH": path}
 
 
 def variables(store: Store, run: Run) -> dict[str, str | None]:

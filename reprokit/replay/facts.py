@@ -9,7 +9,7 @@ from reprokit.digest import of_file
 from reprokit.errors import GitError, UsageError
 from reprokit.records import FileUse, Run
 from reprokit.replay import environment, lock
-from reprokit.replay.plan import Facts, Plan, Reason, choose_environment, plan, wanted
+from reprokit.replay.plan import Facts, Plan, Reason, plan, wanted
 from reprokit.store.store import Store
 
 __all__ = ["gather", "plan_replay"]
@@ -32,13 +32,14 @@ def gather(store: Store, run: Run, env: str) -> Facts:
     inside = {use.path for use in uses if not use.path.startswith("/")}
     root = Path(run.root)
     held = frozenset(use.digest for use in uses if use.digest and store.objects.has(use.digest))
-    current = environment.current()
-    chosen = choose_environment(env, run.environment, current)
+    recorded = run.environment
+    decision = None if recorded is None else environment.choose(recorded, environment.current(), env)
+    chosen = "current" if decision is None else decision.use
     return Facts(
         objects=held,
         outside={use.path: _digest(Path(use.path)) for use in uses if use.path.startswith("/")},
         inside={path: _digest(root / path) for path in inside if _misses(uses, path, held)},
-        changes=environment.differences(run.environment, current) if run.environment else (),
+        changes=() if recorded is None else environment.differences(recorded, environment.current()),
         environment=chosen,
         lock_gaps=_lock_gaps(store, run) if chosen == "locked" else (),
         snapshot_missing=_snapshot_missing(run),
@@ -58,7 +59,7 @@ def _digest(path: Path) -> str | None:
 
 def _lock_gaps(store: Store, run: Run) -> tuple[Reason, ...]:
     if run.environment is None:
-        return (Reason(why="its environment was not observed", fix="use --env current"),)
+        return ()
     made = lock.ensure(store.layout, run.environment, store.objects)
     return tuple(Reason(why=gap.message, fix=gap.remedy) for gap in made.gaps if gap.blocks)
 

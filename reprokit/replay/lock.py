@@ -107,9 +107,7 @@ class Lock(Record):
     @property
     def pins(self) -> dict[str, str]:
         """The version of each distribution that comes from an index, by name."""
-        lines = (
-            line.removesuffix(" \\") for line in self.requirements.splitlines() if "==" in line.split(" ")[0]
-        )
+        lines = (line.removesuffix(" \\") for line in self.requirements.splitlines() if "==" in line.split(" ")[0])
         return {name: version for name, _, version in (line.partition("==") for line in lines)}
 
 
@@ -295,9 +293,7 @@ def _blocks(text: str, wanted: Mapping[str, str]) -> dict[str, str]:
         name, _, version = pin.partition("==")
         name = normalised(name)
         if "--hash=" in hashes and name in wanted and Version(version) == Version(wanted[name]):
-            lines = [
-                line for line in block.splitlines() if line.strip() and not line.lstrip().startswith("#")
-            ]
+            lines = [line for line in block.splitlines() if line.strip() and not line.lstrip().startswith("#")]
             blocks[name] = "\n".join(lines) + "\n"
     return blocks
 
@@ -423,9 +419,7 @@ def _build(distribution: Distribution, source: Path | None, folder: Path) -> Pat
     result = run_tool(command, cwd=folder, env=told)
     built = sorted(out.glob("*.whl")) if result.returncode == 0 else []
     if not built:
-        raise wheels.NotPackedError(
-            f"{source} could not be built ({last_line(result.stderr or result.stdout)})"
-        )
+        raise wheels.NotPackedError(f"{source} could not be built ({last_line(result.stderr or result.stdout)})")
     return built[0]
 
 
@@ -444,12 +438,8 @@ def _not_kept(d: Distribution, error: Exception) -> Gap:
 
 
 def _of_another_origin(d: Distribution) -> Gap:
-    message = (
-        f"{d.name} {d.version} was not installed by pip or uv; the index's build of that version is locked"
-    )
-    return Gap(
-        aspect="environment", message=message, remedy="install it with pip or uv to have the very same files"
-    )
+    message = f"{d.name} {d.version} was not installed by pip or uv; the index's build of that version is locked"
+    return Gap(aspect="environment", message=message, remedy="install it with pip or uv to have the very same files")
 
 
 def _of_another_version(d: Distribution, filename: str) -> list[Gap]:

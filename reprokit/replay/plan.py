@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from reprokit.capture.redact import HIDDEN
 from reprokit.notebook.compose import executable
-from reprokit.records import Cell, Environment, FileUse, Record, Run
+from reprokit.records import Cell, FileUse, Record, Run
 
 __all__ = ["Facts", "Plan", "Reason", "Restore", "plan"]
 
@@ -118,7 +118,6 @@ def _files(run: Run, facts: Facts) -> tuple[list[Restore], list[str], list[Reaso
     restores: list[Restore] = []
     in_place: list[str] = []
     reasons: list[Reason] = []
-    first = True
     seen: set[str] = set()
     for cell, use in wanted(run):
         first = use.path not in seen
@@ -190,13 +189,6 @@ def _notes(run: Run) -> Iterator[str]:
         yield "no code snapshot: modules of the project are not restored"
 
 
-def choose_environment(mode: str, recorded: Environment | None, current: Environment) -> str:
-    """Return "current" or "locked" for the user's ``mode``: "auto", "current" or "locked"."""
-    if mode != "auto":
-        return mode
-    return "current" if recorded is None or recorded.fingerprint == current.fingerprint else "locked"
-
-
 def _lines(plan: Plan) -> Iterator[str]:
     yield f"replay of {plan.run}"
     if plan.snapshot is not None:
@@ -210,9 +202,7 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield f"  environment  {kind}"
     for change in plan.changes:
         yield f"               {change}" + ("" if plan.environment == "current" else " today")
-    yield f"  cells        {len(plan.cells)}" + (
-        f", without {_numbers(plan.skipped)}" if plan.skipped else ""
-    )
+    yield f"  cells        {len(plan.cells)}" + (f", without {_numbers(plan.skipped)}" if plan.skipped else "")
     for note in plan.notes:
         yield f"  note         {note}"
     for reason in plan.reasons:

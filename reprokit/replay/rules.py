@@ -143,9 +143,7 @@ _TEXT = (
     Rule("ansi colours", _substitute((r"\x1b\[[0-9;]*m", ""))),
     Rule("workspace path", _workspace),
     # From the start of a path only: linear in long words.
-    Rule(
-        "interpreter path", _substitute((rf"(?<!{_IN_PATH}){_IN_PATH}+(?=/lib/python\d\.\d+/)", "<python>"))
-    ),
+    Rule("interpreter path", _substitute((rf"(?<!{_IN_PATH}){_IN_PATH}+(?=/lib/python\d\.\d+/)", "<python>"))),
     Rule(
         "temporary paths",
         _substitute(
@@ -347,9 +345,7 @@ def _words(text: str) -> list[str]:
     return re.findall(r"[\w.+\-]+|[^\w\s]", text)
 
 
-Part = tuple[
-    str | None, str
-]  # one content of an output: whose rules apply (None: equal or not), and the text
+Part = tuple[str | None, str]  # one content of an output: whose rules apply (None: equal or not), and the text
 
 
 def output_list(stored: bytes) -> list[dict[str, Any]]:
@@ -493,8 +489,6 @@ def line_diff(left: str, right: str) -> str:
     start = max(0, _common(ours, theirs) - 3)
     window = slice(start, start + 10 * _LINES)
     lines = list(difflib.unified_diff(ours[window], theirs[window], lineterm=""))[2:]
-    hunks = [
-        re.sub(r"^@@ -(\d+).*", lambda m: f"@@ line {start + int(m[1])} @@", line) for line in lines[:_LINES]
-    ]
+    hunks = [re.sub(r"^@@ -(\d+).*", lambda m: f"@@ line {start + int(m[1])} @@", line) for line in lines[:_LINES]]
     more = [f"… {len(lines) - _LINES} more lines"] if len(lines) > _LINES else []
     return "\n".join([*(clip(line, width=200) for line in hunks), *more])

@@ -21,7 +21,7 @@ from email.parser import HeaderParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from reprokit.capture.environment import Found, scan, site_folders
+from reprokit.capture.environment import BY_INSTALLER, Found, scan, site_folders
 from reprokit.digest import hex_of, of_bytes
 from reprokit.errors import ReprokitError
 from reprokit.records import Environment
@@ -38,7 +38,6 @@ __all__ = [
 ]
 
 LIMIT = 500 * 10**6  # bytes that are packed at most: beyond it, a wheel costs more than it saves
-_BY_INSTALLER = {"INSTALLER", "RECORD", "REQUESTED", "direct_url.json", "RECORD.jws", "RECORD.p7s"}
 _NOT_SOURCE = {
     ".git",
     ".hg",
@@ -111,9 +110,7 @@ def repack(info: Path, folder: Path) -> Path:
     members = sorted(_members(info), key=lambda member: member.name)
     size = sum(member.size() for member in members)
     if size > LIMIT:
-        raise NotPackedError(
-            f"its files are {size / 1e6:.0f} MB, more than the {LIMIT / 1e6:.0f} MB that are packed"
-        )
+        raise NotPackedError(f"its files are {size / 1e6:.0f} MB, more than the {LIMIT / 1e6:.0f} MB that are packed")
     wheel = folder / f"{info.name.removesuffix('.dist-info')}-{_tags(info)}.whl"
     with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         lines = [_add(archive, member.name, member.read(), member.mode()) for member in members]
@@ -186,11 +183,7 @@ def _members(info: Path) -> Iterator[_Member]:
     commands = _commands(info)
     for row in rows:
         name = row[0] if row else ""
-        if (
-            not name
-            or name.endswith(".pyc")
-            or (name.startswith(f"{info.name}/") and Path(name).name in _BY_INSTALLER)
-        ):
+        if not name or name.endswith(".pyc") or (name.startswith(f"{info.name}/") and Path(name).name in BY_INSTALLER):
             continue
         path = info.parent / name
         inside = _place(name, info)
@@ -283,9 +276,7 @@ def _source_files(source: Path) -> Iterator[str]:
         yield from (name for name in names if os.path.lexists(source / name) and not (source / name).is_dir())
         return
     for folder, folders, files in os.walk(source):
-        folders[:] = [
-            f for f in folders if f not in _NOT_SOURCE and not Path(folder, f, "pyvenv.cfg").exists()
-        ]
+        folders[:] = [f for f in folders if f not in _NOT_SOURCE and not Path(folder, f, "pyvenv.cfg").exists()]
         yield from (os.path.relpath(Path(folder, name), source) for name in files)
 
 
@@ -299,12 +290,7 @@ def _mapped_roots(finder: Path) -> Iterator[str]:
     """Yield the roots that setuptools keeps in a module (``MAPPING = {package: folder}``); it is not run."""
     for node in ast.walk(ast.parse(finder.read_text("utf-8"))):
         target = node.target if isinstance(node, ast.AnnAssign) else None
-        if (
-            isinstance(target, ast.Name)
-            and target.id == "MAPPING"
-            and isinstance(node, ast.AnnAssign)
-            and node.value
-        ):
+        if isinstance(target, ast.Name) and target.id == "MAPPING" and isinstance(node, ast.AnnAssign) and node.value:
             for package, folder in ast.literal_eval(node.value).items():
                 path = Path(folder)
                 if path.name == str(package).split(".")[-1]:

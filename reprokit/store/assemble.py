@@ -106,7 +106,7 @@ def _settle(
 ) -> None:
     """Decide what an open run is, and close the open cells of one that was cut off."""
     open_cells = [seq for seq in sorted(cells) if cells[seq].get("status", "running") == "running"]
-    if "status" not in run and alive is not None:
+    if run.get("status", "running") == "running" and alive is not None:
         writers = [Process.from_dict(writer) for writer in run.get("writers", [])]
         if not any(alive(writer) is not False for writer in writers):
             run.update(_interruption(open_cells, last, run))
@@ -129,7 +129,5 @@ def _without_repeats(table: dict[str, Any]) -> dict[str, Any]:
         if key in table:
             table[key] = list({(use["path"], use["access"]): use for use in table[key]}.values())
     if "writers" in table:
-        table["writers"] = list(
-            {tuple(sorted(writer.items())): writer for writer in table["writers"]}.values()
-        )
+        table["writers"] = list({tuple(sorted(writer.items())): writer for writer in table["writers"]}.values())
     return table

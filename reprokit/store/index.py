@@ -268,12 +268,8 @@ class Index:
         text = str(getattr(error, "orig", error))
         if "locked" in text or self._troubles > _PATIENCE:
             remedy = "end what uses it, or remove the file: it is built again"
-            raise StoreError(
-                f"the index cannot be used ({text})", path=self._layout.index, remedy=remedy
-            ) from error
-        damaged = isinstance(error, DatabaseError) and (
-            not isinstance(error, OperationalError) or "no such" in text
-        )
+            raise StoreError(f"the index cannot be used ({text})", path=self._layout.index, remedy=remedy) from error
+        damaged = isinstance(error, DatabaseError) and (not isinstance(error, OperationalError) or "no such" in text)
         if not damaged or self._troubles > 1:  # no space, no permission, a bad disk: do without the file
             self._in_memory = True
         self._seeded = not damaged
@@ -349,9 +345,7 @@ def _shape_of(engine: sa.Engine) -> int:
 def _drop_all(connection: sa.Connection) -> None:
     """Drop the tables of any older shape."""
     names = (
-        connection.exec_driver_sql(
-            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
-        )
+        connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
         .scalars()
         .all()
     )
@@ -386,9 +380,7 @@ def _text(value: str) -> str:
 def _row(run: Run, summary: Summary, stamp: str) -> dict[str, Any]:
     dead = bool(run.writers) and all(is_alive(writer) is False for writer in run.writers)
     words = [summary.id, summary.name or "", summary.notebook or ""]
-    words += [
-        f"{key}={_spelt(value)}" for table in (summary.params, summary.tags) for key, value in table.items()
-    ]
+    words += [f"{key}={_spelt(value)}" for table in (summary.params, summary.tags) for key, value in table.items()]
     texts = {name: None if (value := getattr(summary, name)) is None else _text(value) for name in _FIELDS}
     return {
         **texts,

@@ -224,9 +224,7 @@ class Layout:
             self._make()
         except OSError as error:
             remedy = "set REPROKIT_DATA to a folder that you may write"
-            raise StoreError(
-                f"no store can be made at {self.root} ({error})", path=self.root, remedy=remedy
-            ) from error
+            raise StoreError(f"no store can be made at {self.root} ({error})", path=self.root, remedy=remedy) from error
 
 
 def _data_folder() -> Path:

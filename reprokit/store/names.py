@@ -14,9 +14,7 @@ from reprokit.errors import AmbiguousRun, RunNotFound
 
 __all__ = ["Catalog", "previous_day", "resolve"]
 
-_MOMENT = re.compile(
-    r"(?:(?P<notebook>.+)@)?(?:(?P<yesterday>yesterday)|latest(?:~(?P<back>\d{1,9}))?)", re.DOTALL
-)
+_MOMENT = re.compile(r"(?:(?P<notebook>.+)@)?(?:(?P<yesterday>yesterday)|latest(?:~(?P<back>\d{1,9}))?)", re.DOTALL)
 
 
 class Catalog(Protocol):

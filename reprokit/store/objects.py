@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from reprokit.digest import Hasher, hex_of, of_bytes
+from reprokit.digest import BLOCK, Hasher, hex_of, of_bytes
 from reprokit.errors import ObjectCorrupt, ObjectMissing
 
 __all__ = ["Objects", "Stored"]
@@ -214,9 +214,14 @@ class Objects:
         """Read the file once; what was read is kept when it was stable, or when this is the last try."""
         before = os.fstat(source)
         hasher = Hasher(before.st_size if git else None)
-        if limit is not None and before.st_size > limit:
-            hasher.feed(_reader(source, before.st_size))
-            return _stored(hasher, _is_same(before, os.fstat(source), hasher.size), kept=False)
+        beyond = limit is not None and before.st_size > limit
+        if beyond or before.st_size < BLOCK:
+            blocks: list[bytes] = []
+            hasher.feed(_reader(source, before.st_size), None if beyond else blocks.append)
+            stable = _is_same(before, os.fstat(source), hasher.size)
+            if not beyond and (stable or last):  # small: from memory, with no draft when it is known already
+                self.put_bytes(b"".join(blocks), durable=durable)
+            return _stored(hasher, stable, kept=not beyond and (stable or last))
         with self._draft() as (out, draft):
             after = self._copy(source, before, out, hasher)
             stable = _is_same(before, after, hasher.size)

@@ -80,7 +80,8 @@ class Store:
                 raise RunNotFound(run_id)
             agent, agent_damage = journal.scan(self.layout.journal(run_id))
             batch, batch_damage = journal.scan(self.layout.journal(run_id, "batch"))
-            run = assemble(run_id, agent, batch, liveness.is_alive)
+            verdict = journal.read(self.layout.journal(run_id, "verdict"))  # written once a replay was compared
+            run = assemble(run_id, agent, [*batch, *verdict], liveness.is_alive)
         except (OSError, TypeError, ValueError, KeyError, AttributeError) as error:
             raise StoreError(f"run {run_id} cannot be read ({error})", path=folder) from error
         for name, line in (("journal", agent_damage), ("batch", batch_damage)):
@@ -119,9 +120,7 @@ class Store:
         """
         return self.index.runs(limit=limit, query=query)
 
-    def new_run(
-        self, journal_name: str = "journal", run_id: str | None = None
-    ) -> tuple[str, journal.Journal]:
+    def new_run(self, journal_name: str = "journal", run_id: str | None = None) -> tuple[str, journal.Journal]:
         """Make a run's folder, if need be the whole store, and open one of its journals for writing.
 
         Args:

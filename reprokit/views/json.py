@@ -38,9 +38,7 @@ def summary(run: Run) -> dict[str, Any]:
     """Return the short form of a run, as ``runs`` lists it; ``cells`` is how many ran."""
     capture = {"tier": run.capture.tier, "complete": run.capture.complete} if run.capture else None
     return {
-        **{
-            key: getattr(run, key) for key in ("id", "name", "kind", "status", "started", "ended", "notebook")
-        },
+        **{key: getattr(run, key) for key in ("id", "name", "kind", "status", "started", "ended", "notebook")},
         "params": dict(run.params),
         "metrics": {metric.key: metric.value for metric in run.metrics},
         "tags": dict(run.tags),

@@ -38,9 +38,7 @@ def runs_table(summaries: Sequence[Mapping[str, Any]], *, width: int = 120) -> s
 
 def run_row(entry: Mapping[str, Any]) -> list[str]:
     """Return a summary as the words of one row."""
-    name = entry.get("name") or (
-        f"replay of …{str(entry['replay_of'])[-8:]}" if entry.get("replay_of") else ""
-    )
+    name = entry.get("name") or (f"replay of …{str(entry['replay_of'])[-8:]}" if entry.get("replay_of") else "")
     notebook = str(entry.get("notebook") or "").rpartition("/")[2]
     metrics = "  ".join(f"{plain(key)}={value(item)}" for key, item in (entry.get("metrics") or {}).items())
     cells = entry.get("cells")

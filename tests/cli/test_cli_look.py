@@ -59,9 +59,7 @@ def test_runs_json(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_runs_takes_a_query_and_a_limit(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert [entry["id"] for entry in json.loads(shown(capsys, "runs", "--json", "lr<0.15", "base"))] == [
-        FIRST
-    ]
+    assert [entry["id"] for entry in json.loads(shown(capsys, "runs", "--json", "lr<0.15", "base"))] == [FIRST]
     assert [entry["id"] for entry in json.loads(shown(capsys, "runs", "--json", "lr<0.15 base"))] == [FIRST]
     assert [entry["id"] for entry in json.loads(shown(capsys, "runs", "--json", "--limit", "1"))] == [SECOND]
     assert json.loads(shown(capsys, "runs", "--json", "nothing")) == []
@@ -90,9 +88,7 @@ def test_show_json_holds_the_outputs(project: Path, capsys: pytest.CaptureFixtur
     assert document["cells"][1]["outputs"][0]["data"] == {"text/plain": "43"}
 
 
-def test_show_json_says_null_for_outputs_that_are_gone(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_show_json_says_null_for_outputs_that_are_gone(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cell = json.loads(shown(capsys, "show", "--json", "--cell", "2"))["cells"][0]
     Store.open().objects.path(cell["outputs_digest"]).unlink()
     assert json.loads(shown(capsys, "show", "--json"))["cells"][1]["outputs"] is None
@@ -107,9 +103,7 @@ def test_show_one_cell(project: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 @pytest.mark.parametrize("arguments", [["show", "--cell", "9"], ["show", "--cell", "9", "--json"]])
-def test_show_a_cell_that_is_not_there(
-    project: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
-) -> None:
+def test_show_a_cell_that_is_not_there(project: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     assert main(arguments) == 2
     assert capsys.readouterr().err == f"reprokit: run {SECOND} has no cell 9: its cells are 1 to 2\n"
 

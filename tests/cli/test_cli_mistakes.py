@@ -96,9 +96,7 @@ def test_a_mistake_before_anything_is_started_leaves_no_store(project: Path) -> 
     assert not (project / ".reprokit").exists()
 
 
-def test_what_a_name_holds_does_not_steer_the_terminal(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_a_name_holds_does_not_steer_the_terminal(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "a\x1b[31m\nb.ipynb"]) == 2
     shown = capsys.readouterr().err
     assert "\x1b" not in shown

@@ -66,10 +66,7 @@ def test_as_a_module_the_exit_code_and_the_line_come_through(tmp_path: Path) -> 
     done = python("-m", "reprokit", "show", "nothing", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stdout == ""
-    assert (
-        done.stderr
-        == "reprokit: no run is called 'nothing': `reprokit runs` lists the runs of this project\n"
-    )
+    assert done.stderr == "reprokit: no run is called 'nothing': `reprokit runs` lists the runs of this project\n"
 
 
 def test_debug_shows_the_traceback_and_the_same_line(tmp_path: Path) -> None:

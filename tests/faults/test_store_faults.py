@@ -98,10 +98,7 @@ def _crowd(project: str, barrier: object, number: int, runs: int, results: objec
 def test_a_crowd_that_starts_at_once_on_nothing(project: Path) -> None:
     context = multiprocessing.get_context("spawn")
     barrier, results = context.Barrier(8), context.Queue()
-    crowd = [
-        context.Process(target=_crowd, args=(str(project), barrier, number, 50, results))
-        for number in range(8)
-    ]
+    crowd = [context.Process(target=_crowd, args=(str(project), barrier, number, 50, results)) for number in range(8)]
     for process in crowd:
         process.start()
     told = [results.get(timeout=120) for _ in crowd]
@@ -218,9 +215,7 @@ def test_a_forked_child_does_not_keep_the_lock(project: Path) -> None:
     with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "released\n"
-        code = (
-            "import sys; from fcntl import *\nwith open(sys.argv[1]) as lock: flock(lock, LOCK_EX | LOCK_NB)"
-        )
+        code = "import sys; from fcntl import *\nwith open(sys.argv[1]) as lock: flock(lock, LOCK_EX | LOCK_NB)"
         done = subprocess.run(
             [sys.executable, "-c", code, str(layout.index_lock)], capture_output=True, text=True, check=False
         )

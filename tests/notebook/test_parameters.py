@@ -163,9 +163,7 @@ def test_parse_assignments_refuses_an_open_list() -> None:
         parse_assignments([("k", "[1, 2")])
 
 
-@pytest.mark.parametrize(
-    ("name", "remedy"), [("lr=0.1", "-p lr 0.1"), ("my-lr", "NAME VALUE"), ("class", "NAME")]
-)
+@pytest.mark.parametrize(("name", "remedy"), [("lr=0.1", "-p lr 0.1"), ("my-lr", "NAME VALUE"), ("class", "NAME")])
 def test_parse_assignments_refuses_what_is_not_a_name(name: str, remedy: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_assignments([(name, "1")])

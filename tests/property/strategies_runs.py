@@ -153,11 +153,7 @@ def cases(draw: st.DrawFn, *, min_cells: int = 0) -> Case:
         params=draw(st.dictionaries(words, scalars, max_size=2)),
         metrics=tuple(draw(st.lists(st.builds(Metric, key=words, value=scalars, cell=seqs), max_size=2))),
         assumptions=tuple(
-            draw(
-                st.lists(
-                    st.builds(Assumption, text=words, holds=st.none() | st.booleans(), cell=seqs), max_size=2
-                )
-            )
+            draw(st.lists(st.builds(Assumption, text=words, holds=st.none() | st.booleans(), cell=seqs), max_size=2))
         ),
         artifacts=draw(uses("write")),
         config=draw(st.none() | st.builds(Config, values=st.dictionaries(words, scalars, max_size=2))),
@@ -183,12 +179,8 @@ def pairs(draw: st.DrawFn) -> tuple[Case, Case]:
     objects = {**left.objects, **right.objects}
     run = right.run
     if draw(st.booleans()):
-        taken = draw(
-            st.sets(st.sampled_from(["root", "config", "machine", "environments", "status", "metrics"]))
-        )
-        cells = tuple(
-            draw(_variant(ours, theirs)) for ours, theirs in zip(left.run.cells, run.cells, strict=False)
-        )
+        taken = draw(st.sets(st.sampled_from(["root", "config", "machine", "environments", "status", "metrics"])))
+        cells = tuple(draw(_variant(ours, theirs)) for ours, theirs in zip(left.run.cells, run.cells, strict=False))
         fields = {name: getattr(run, name) for name in taken}
         run = dataclasses.replace(left.run, cells=cells + left.run.cells[len(cells) :], **fields)
     return Case(run=left.run, objects=objects), Case(run=run, objects=objects)

@@ -82,8 +82,7 @@ def test_a_changed_write_is_reported(case: Case, data: st.DataObject) -> None:
     case = observed(case, index)
     path = data.draw(st.sampled_from(["out.pkl", "out.txt", "out.png"]))
     before, after = (
-        FileUse(path=path, access="write", size=1, digest=digest.of_bytes(content))
-        for content in (b"1", b"2")
+        FileUse(path=path, access="write", size=1, digest=digest.of_bytes(content)) for content in (b"1", b"2")
     )
     left = Case(run=case.with_cell(index, writes=(before,)), objects=case.objects)
     reported(left, case.with_cell(index, writes=(after,)), "write")
@@ -118,9 +117,7 @@ prose = st.text(alphabet="abc xyz.,:=()[]{}'\n\r<>/_-|%e", max_size=15)
 
 
 @given(prose, st.decimals(allow_nan=False, allow_infinity=False, places=3), prose, st.data())
-def test_another_digit_is_never_forgiven(
-    before: str, number: object, after: str, data: st.DataObject
-) -> None:
+def test_another_digit_is_never_forgiven(before: str, number: object, after: str, data: st.DataObject) -> None:
     # A space and a word set the number apart from what merely looks like a duration or an address.
     left = f"{before} value {number} end {after}"
     digits = [at for at, character in enumerate(left) if character.isdigit()]
@@ -138,9 +135,7 @@ def test_rules_are_symmetric_and_plain_equality_needs_none(left: str, right: str
     assert (there == ()) == (left == right)
 
 
-@given(
-    st.binary(max_size=80), st.binary(max_size=80), st.sampled_from(sorted(set(rules.FILE_KINDS.values())))
-)
+@given(st.binary(max_size=80), st.binary(max_size=80), st.sampled_from(sorted(set(rules.FILE_KINDS.values()))))
 def test_no_bytes_break_a_rule(left: bytes, right: bytes, kind: str) -> None:
     assert rules.same_bytes(left, left, kind) == ()
     assert rules.same_bytes(left, right, kind) == rules.same_bytes(right, left, kind)

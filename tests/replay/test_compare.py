@@ -79,8 +79,7 @@ def png(pixels: bytes, *extra: tuple[bytes, bytes]) -> bytes:
     header = struct.pack(">IIBBBBB", 4, 1, 8, 0, 0, 0, 0)
     chunks = [(b"IHDR", header), *extra, (b"IDAT", zlib.compress(b"\0" + pixels)), (b"IEND", b"")]
     parts = [
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        for kind, body in chunks
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
     ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
@@ -244,9 +243,7 @@ def test_rules_take_linear_time(unit: str) -> None:
 
 def test_random_ids_of_html_are_matched_by_their_use(objects: Objects) -> None:
     page = '<style>#{0}_row0_col0 {{}}</style><table id="{0}"><td id="{0}_row0_col0">0.912</td></table>'
-    verdict = both(
-        objects, text(page.format("T_a1b2c"), "text/html"), text(page.format("T_99fe0"), "text/html")
-    )
+    verdict = both(objects, text(page.format("T_a1b2c"), "text/html"), text(page.format("T_99fe0"), "text/html"))
     assert verdict.rules == ("html ids",)
     plotly = '<div id="{0}"></div><script>Plotly.newPlot("{0}", [1, 2])</script>'
     one, two = "2f1b7c0e-58a4-4b5e-9d8e-0123456789ab", "9a0b7c0e-58a4-4b5e-9d8e-ba9876543210"
@@ -327,9 +324,7 @@ def test_a_changed_input_is_the_cause(objects: Objects) -> None:
     assert (file.verdict, file.before, file.after) == ("diverged", old.digest, new.digest)
 
 
-@pytest.mark.parametrize(
-    ("path", "cause"), [("helpers.py", "code"), ("conf/model.yaml", "config"), ("x.csv", "data")]
-)
+@pytest.mark.parametrize(("path", "cause"), [("helpers.py", "code"), ("conf/model.yaml", "config"), ("x.csv", "data")])
 def test_what_kind_of_input_changed(path: str, cause: str, objects: Objects) -> None:
     config = Config(values={"lr": 1}, sources={"lr": "conf/model.yaml"})
     a, b = (one_cell(reads=(use(objects, path, data),)) for data in (b"1", b"2"))
@@ -341,10 +336,7 @@ def test_what_kind_of_input_changed(path: str, cause: str, objects: Objects) -> 
 
 
 def test_a_file_that_the_run_made_itself_is_no_cause(objects: Objects) -> None:
-    a, b = (
-        one_cell(reads=(dataclasses.replace(use(objects, "made.csv", data), own=True),))
-        for data in (b"1", b"2")
-    )
+    a, b = (one_cell(reads=(dataclasses.replace(use(objects, "made.csv", data), own=True),)) for data in (b"1", b"2"))
     verdict = compare(a, over(b), objects.read)
     assert verdict.first_divergence is not None
     assert verdict.first_divergence.cause == "nondeterminism"
@@ -364,10 +356,7 @@ def test_a_write_of_one_run_only_diverges(swap: bool, objects: Objects) -> None:
     a, b = reversed(runs) if swap else runs
     verdict = compare(a, over(b), objects.read)
     assert verdict.first_divergence is not None
-    assert (
-        verdict.first_divergence.difference
-        == f"out.csv was {'written in addition' if swap else 'not written'}"
-    )
+    assert verdict.first_divergence.difference == f"out.csv was {'written in addition' if swap else 'not written'}"
 
 
 def test_written_files_are_compared_by_their_kind(objects: Objects) -> None:
@@ -583,9 +572,7 @@ CELL_CAUSES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("cause", "ours", "theirs"), CELL_CAUSES)
-def test_the_cause_in_the_cell(
-    cause: str, ours: dict[str, Any], theirs: dict[str, Any], objects: Objects
-) -> None:
+def test_the_cause_in_the_cell(cause: str, ours: dict[str, Any], theirs: dict[str, Any], objects: Objects) -> None:
     a, b = one_cell(objects.outputs(text("1")), **ours), one_cell(objects.outputs(text("2")), **theirs)
     verdict = compare(a, over(b), objects.read)
     assert verdict.first_divergence is not None

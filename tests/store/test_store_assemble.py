@@ -40,9 +40,7 @@ def test_later_values_win_and_tables_merge() -> None:
 
 
 def test_cells_come_in_order_and_once_each() -> None:
-    run = assemble(
-        ID, [{"cell": 2, "set": {"source": "b"}}, {"cell": 1}, {"cell": 2, "set": {"status": "done"}}]
-    )
+    run = assemble(ID, [{"cell": 2, "set": {"source": "b"}}, {"cell": 1}, {"cell": 2, "set": {"status": "done"}}])
     assert [(cell.seq, cell.source, cell.status) for cell in run.cells] == [
         (1, "", "running"),
         (2, "b", "done"),
@@ -51,9 +49,7 @@ def test_cells_come_in_order_and_once_each() -> None:
 
 def test_a_hashed_file_replaces_a_pending_one_at_its_place() -> None:
     first = [_use("a", state="pending"), _use("b"), {**_use("a"), "access": "write"}]
-    run = assemble(
-        ID, [{"cell": 1, "add": {"reads": first}}, {"cell": 1, "add": {"reads": [_use("a", size=3)]}}]
-    )
+    run = assemble(ID, [{"cell": 1, "add": {"reads": first}}, {"cell": 1, "add": {"reads": [_use("a", size=3)]}}])
     assert [(use.path, use.access, use.state) for use in run.cells[0].reads] == [
         ("a", "read", "stable"),
         ("b", "read", "stable"),

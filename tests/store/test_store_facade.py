@@ -61,10 +61,6 @@ def test_the_kernel_side_imports_the_standard_library_alone() -> None:
 
 
 def test_reading_one_run_needs_no_database(project: Path) -> None:
-    code = (
-        "import sys; from reprokit.store.store import Store; Store.open(); print('sqlalchemy' in sys.modules)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=project, capture_output=True, text=True, check=True
-    )
+    code = "import sys; from reprokit.store.store import Store; Store.open(); print('sqlalchemy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

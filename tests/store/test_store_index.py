@@ -185,9 +185,7 @@ def _empty(index: Path) -> None:
 def _older(index: Path) -> None:
     index.unlink()
     connection = sqlite3.connect(index)
-    connection.executescript(
-        "CREATE TABLE runs (id, x); INSERT INTO runs VALUES (1, 2); PRAGMA user_version = 77"
-    )
+    connection.executescript("CREATE TABLE runs (id, x); INSERT INTO runs VALUES (1, 2); PRAGMA user_version = 77")
     connection.close()
 
 

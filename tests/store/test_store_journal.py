@@ -106,9 +106,7 @@ def test_a_line_that_does_not_fit_leaves_nothing_and_the_next_one_is_whole(tmp_p
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
-        resource.setrlimit(
-            resource.RLIMIT_FSIZE, (200, limits[1])
-        )  # the write below is cut short, then refused
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200, limits[1]))  # the write below is cut short, then refused
         with pytest.raises(OSError, match="too large"):
             journal.append({"set": {"name": "x" * 1000}})
     finally:

@@ -94,11 +94,7 @@ RUN = Run(
             status="done",
             duration_s=3.21,
             reads=(FileUse(path="data/train.csv", access="read", size=1_234_567, digest=A, stored="object"),),
-            writes=(
-                FileUse(
-                    path="model.pkl", access="write", size=512, digest=B, stored="none", state="unstable"
-                ),
-            ),
+            writes=(FileUse(path="model.pkl", access="write", size=512, digest=B, stored="none", state="unstable"),),
             random=(RandomState(at="start", states={"numpy": A}),),
             network=("example.org",),
             outputs=A,

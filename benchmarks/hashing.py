@@ -1,0 +1,100 @@
+"""Hashing against ``sha256sum``: one large file, many files, and files that have not changed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from measure import Options, Row, at_most, interleaved, median, paired_ratio, told, workspace
+
+from reprokit.capture.contents import Contents
+from reprokit.capture.scan import key_of
+from reprokit.store.objects import Objects
+
+
+def rows(options: Options) -> Iterator[Row]:
+    """Measure and yield rows."""
+    with workspace() as folder:
+        yield from _large(folder, 10**8 if options.quick else 10**9, options.repeats)
+        yield from _many(folder / "many", 100 if options.quick else 500, options.repeats)
+        yield from _unchanged(folder / "small", 1000 if options.quick else 10_000, options.repeats)
+
+
+def _speed(what: str, ours: list[float], theirs: list[float], peers: str) -> Row:
+    percent = 100 * paired_ratio(theirs, ours)
+    return Row(what=what, measured=f"{percent:.0f} %", bar="≥ 90 %", met=percent >= 90, peers=peers)
+
+
+def _large(folder: Path, size: int, repeats: int) -> Iterator[Row]:
+    """One core: hash only, and with git's name in the same pass; the file is in the page cache."""
+    path, objects = folder / "large.bin", Objects(folder / "objects")
+    block = os.urandom(10**6)
+    with path.open("wb") as stream:
+        for _ in range(size // len(block)):
+            stream.write(block)
+    actions: dict[str, Callable[[], object]] = {
+        "sha256sum": lambda: subprocess.run(["sha256sum", path], check=True, capture_output=True),
+        "put_file": lambda: objects.put_file(path, limit=-1),
+        "with git's name": lambda: objects.put_file(path, limit=-1, git=True),
+    }
+    openssl = ["openssl", "dgst", "-sha256", path]
+    if shutil.which("openssl"):  # where sha256sum knows nothing of the processor's own instructions
+        actions["openssl"] = lambda: subprocess.run(openssl, check=True, capture_output=True)
+    times = interleaved(actions, repeats)
+    path.unlink()
+    what = f"hash a file of {size / 1e9:g} GB, against sha256sum"
+    yield _speed(what, times["put_file"], times["sha256sum"], told(times))
+
+
+def _many(folder: Path, count: int, repeats: int) -> Iterator[Row]:
+    """All cores: files of 1 MB, as a cell that reads them all leaves them to be hashed."""
+    folder.mkdir()
+    paths = [str(folder / f"{number:04}.bin") for number in range(count)]
+    for path in paths:
+        Path(path).write_bytes(os.urandom(10**6))
+    names = "\0".join(paths).encode()
+    command = ["xargs", "-0", "-n", "20", "-P", str(os.cpu_count() or 1), "sha256sum"]
+
+    def hash_all() -> None:
+        contents = _contents(folder.parent / "objects", limit=-1)
+        for path in paths:
+            contents.of(path)
+
+    theirs = f"sha256sum, {os.cpu_count()} cores"
+    times = interleaved(
+        {
+            theirs: lambda: subprocess.run(command, input=names, check=True, capture_output=True),
+            "Contents": hash_all,
+        },
+        repeats,
+    )
+    yield _speed(f"hash {count} files of 1 MB, all cores", times["Contents"], times[theirs], told(times))
+
+
+def _unchanged(folder: Path, count: int, repeats: int) -> Iterator[Row]:
+    """Files that were hashed before and have not changed since."""
+    folder.mkdir()
+    paths = [str(folder / f"{number:05}.csv") for number in range(count)]
+    for path in paths:
+        Path(path).write_text(f"{path}\n" * 5)
+    time.sleep(0.1)  # older than the clock's tick, so that their digests are believed
+    contents = _contents(folder.parent / "objects", limit=-1)
+    for path in paths:
+        contents.of(path)
+    times = interleaved(
+        {
+            "os.stat alone": lambda: [os.stat(path) for path in paths],
+            "Contents": lambda: [contents.of(path, key_of(os.stat(path))) for path in paths],
+        },
+        max(repeats, 10),
+    )
+    taken = 1000 * median(times["Contents"])
+    yield at_most(f"check {count:,} unchanged files", taken, 150, "ms", told(times, "ms"))
+
+
+def _contents(objects: Path, limit: int) -> Contents:
+    return Contents(Objects(objects), limit, lambda path: None, dict)

@@ -1,0 +1,231 @@
+"""What goes wrong ends in a clear message or a recorded gap, and loses nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from workbench import Bench
+
+READ = "text = open('data.txt').read()\nprint(text)"
+DRAW = "import random\nprint(random.random())"
+
+
+def git(bench: Bench, *arguments: str) -> None:
+    subprocess.run(["git", *arguments], cwd=bench.project, check=True, capture_output=True)
+
+
+def without_git(bench: Bench) -> None:
+    shutil.rmtree(bench.project / ".git")
+
+
+def empty_repository(bench: Bench) -> None:
+    without_git(bench)
+    git(bench, "init", "--quiet")
+
+
+def detached(bench: Bench) -> None:
+    git(bench, "checkout", "--quiet", "--detach")
+
+
+@pytest.mark.parametrize("state", [without_git, empty_repository, detached])
+def test_any_kind_of_project_replays(bench: Bench, state: object) -> None:
+    """No git, a repository without a commit, a detached HEAD: code and data come back all the same."""
+    (bench.project / "helper.py").write_text("def double(x):\n    return 2 * x\n")
+    (bench.project / "data.txt").write_text("21")
+    bench.notebook("work.ipynb", "from helper import double", "print(double(int(open('data.txt').read())))", DRAW)
+    state(bench)  # type: ignore[operator]
+    bench.reprokit("run", "work.ipynb")
+    (bench.project / "helper.py").write_text("def double(x):\n    return 0\n")
+    (bench.project / "data.txt").write_text("1")
+    assert bench.verdict("latest")["verdict"] == "identical"
+
+
+def test_a_read_only_project_is_captured_elsewhere(bench: Bench, tmp_path: Path) -> None:
+    """As a user who may not write the project: captured in the data folder, with a gap, and replayed from there."""
+    (bench.project / "data.txt").write_text("hello")
+    bench.notebook("work.ipynb", READ, DRAW)
+    home = tmp_path / "home"
+    bench.project.chmod(0o555)
+    tmp_path.chmod(0o755)
+    for folder in tmp_path.parents:
+        if folder.stat().st_uid == os.getuid() and folder.name.startswith("pytest"):
+            folder.chmod(0o755)
+    if os.getuid() == 0:
+        shutil.chown(home, user=65534)
+        bench.cache.mkdir(exist_ok=True)
+        shutil.chown(bench.cache, user=65534)
+    code = (
+        "import os, sys\n"
+        "if os.getuid() == 0:\n    os.setgid(65534); os.setuid(65534)\n"
+        "os.environ['HOME'] = sys.argv[1]\n"
+        "from reprokit.cli import main\n"
+        "codes = [main(['run', 'work.ipynb']), main(['replay', 'latest']), main(['show', '--json'])]\n"
+        "sys.exit(max(codes))\n"
+    )
+    try:
+        environ = {
+            **bench.environ,
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": "safe.directory",
+            "GIT_CONFIG_VALUE_0": "*",
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(home)],
+            cwd=bench.project,
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        bench.project.chmod(0o755)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "identical" in done.stdout
+    assert not (bench.project / ".reprokit").exists()
+    assert "read-only" in done.stdout or "cannot be written" in done.stdout
+
+
+def test_data_above_the_limit_is_a_gap_and_replays_while_it_is_there(bench: Bench) -> None:
+    """Only the digest of a large file is kept; when the file is gone the replay says so before it runs anything."""
+    (bench.project / "pyproject.toml").write_text('[tool.reprokit]\nstore_limit = "1 kB"\nsnapshot_limit = "1 kB"\n')
+    (bench.project / "data.txt").write_text("x" * 5000)
+    bench.notebook("work.ipynb", READ)
+    bench.reprokit("run", "work.ipynb")
+    run = bench.latest()
+    assert [use.stored for use in run.cells[0].reads] == ["none"]
+    assert any("storing limit" in gap.message and gap.remedy for gap in run.gaps)
+    assert bench.verdict("latest")["verdict"] == "identical"
+    (bench.project / "data.txt").write_text("changed")
+    before = len(json.loads(bench.reprokit("runs", "--json")))
+    verdict = bench.verdict("latest", code=2)
+    assert verdict["verdict"] == "unreplayable"
+    assert "data.txt" in verdict["reasons"][0]
+    assert len(json.loads(bench.reprokit("runs", "--json"))) == before, "nothing was run"
+
+
+def test_a_missing_object_is_unreplayable_before_anything_runs(bench: Bench) -> None:
+    """Data that was kept as an object, which is gone, and the file as well."""
+    (bench.project / ".gitignore").write_text("data.txt\n")
+    (bench.project / "data.txt").write_text("precious")
+    bench.notebook("work.ipynb", READ)
+    bench.reprokit("run", "work.ipynb")
+    run = bench.latest()
+    (use,) = run.cells[0].reads
+    assert use.stored == "object"
+    (bench.project / "data.txt").unlink()
+    assert bench.verdict("latest")["verdict"] == "identical"
+    name = str(use.digest).removeprefix("sha256:")
+    (bench.project / ".reprokit" / "objects" / name[:2] / name[2:]).unlink()
+    text = bench.reprokit("replay", "latest", code=2)
+    assert "unreplayable" in text
+    assert "data.txt" in text
+
+
+def test_a_file_outside_the_project_is_used_in_place_or_unreplayable(bench: Bench, tmp_path: Path) -> None:
+    """An absolute path outside the project: used while it holds the same bytes, else said before anything runs."""
+    outside = Path.home() / "elsewhere" / "shared.txt"
+    outside.parent.mkdir()
+    outside.write_text("shared")
+    bench.notebook("work.ipynb", f"print(open({str(outside)!r}).read())")
+    bench.reprokit("run", "work.ipynb")
+    assert bench.verdict("latest")["verdict"] == "identical"
+    outside.write_text("other")
+    verdict = bench.verdict("latest", code=2)
+    assert "shared.txt" in verdict["reasons"][0]
+
+
+def test_a_notebook_without_a_kernelspec_runs(bench: Bench) -> None:
+    """As some tools write them."""
+    bench.notebook("bare.ipynb", "#: parameters\nn = 1", "print(n + 1)", kernelspec=False)
+    bench.reprokit("run", "bare.ipynb", "-p", "n", "41")
+    run = bench.latest()
+    assert run.status == "done"
+    assert run.params == {"n": 41}
+    assert bench.verdict("latest")["verdict"] == "identical"
+
+
+def test_an_unknown_kernel_is_one_line(bench: Bench) -> None:
+    bench.notebook("work.ipynb", "1")
+    done = bench.reprokit("run", "work.ipynb", "--kernel", "fortran", "--json", code=2)
+    assert "fortran" in json.loads(done)["error"]
+
+
+def test_a_cell_that_raises_fails_the_run_and_replays(bench: Bench) -> None:
+    """The cells after it did not run, and a replay ends the same way."""
+    bench.notebook("work.ipynb", DRAW, "1 / 0", "print('never')")
+    bench.reprokit("run", "work.ipynb", "-o", "out.ipynb", code=1)
+    run = bench.latest()
+    assert (run.status, [cell.status for cell in run.cells]) == ("failed", ["done", "failed"])
+    assert run.cells[1].error == "ZeroDivisionError: division by zero"
+    assert "ZeroDivisionError" in (bench.project / "out.ipynb").read_text()
+    assert bench.verdict("latest")["verdict"] == "identical"
+
+
+@pytest.mark.parametrize("engine", ["reprokit", "papermill"])
+def test_a_dead_kernel_is_recorded_as_dead(bench: Bench, engine: str) -> None:
+    """With papermill's metadata put right: what never ran is not called completed."""
+    bench.notebook("work.ipynb", DRAW, "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "print('never')")
+    if engine == "reprokit":
+        bench.reprokit("run", "work.ipynb", "-o", "out.ipynb", code=1)
+    else:
+        command = [sys.executable, "-m", "papermill", "--engine", "reprokit", "work.ipynb", "out.ipynb"]
+        done = subprocess.run(
+            command, cwd=bench.project, env=bench.environ, capture_output=True, text=True, check=False
+        )
+        assert done.returncode != 0
+    run = bench.latest()
+    assert run.status == "interrupted"
+    assert "kernel died" in str(run.reason)
+    assert [cell.status for cell in run.cells] == ["done", "interrupted"]
+    assert run.cells[0].outputs is not None
+    notebook = nbformat.read(bench.project / "out.ipynb", as_version=4)
+    states = [cell.metadata["papermill"]["status"] for cell in notebook.cells]
+    assert states == ["completed", "failed", "pending"]
+
+
+def test_a_cell_that_takes_too_long_is_recorded_as_such(bench: Bench) -> None:
+    bench.notebook("work.ipynb", "x = 1", "import time\ntime.sleep(600)", "print('never')")
+    bench.reprokit("run", "work.ipynb", "--timeout", "2", code=1)
+    run = bench.latest()
+    assert run.status == "interrupted"
+    assert "longer than" in str(run.reason)
+    assert [cell.status for cell in run.cells] == ["done", "interrupted"]
+
+
+def test_a_lock_that_cannot_be_made_is_unreplayable_with_a_remedy(bench: Bench, tmp_path: Path) -> None:
+    """Offline, and with an environment that is not today's: said before anything runs."""
+    bench.notebook("work.ipynb", DRAW)
+    bench.reprokit("run", "work.ipynb")
+    command = [sys.executable, "-m", "reprokit", "replay", "latest", "--env", "locked", "--json"]
+    nowhere = {
+        "UV_DEFAULT_INDEX": "http://127.0.0.1:9/simple",
+        "UV_CACHE_DIR": str(tmp_path / "empty"),
+        "UV_HTTP_RETRIES": "0",
+    }
+    done = subprocess.run(
+        command, cwd=bench.project, env={**bench.environ, **nowhere}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stdout + done.stderr
+    verdict = json.loads(done.stdout)
+    assert verdict["verdict"] == "unreplayable"
+    assert "lock" in verdict["reasons"][0]
+    assert bench.verdict("latest")["verdict"] == "identical", "today's environment is the recorded one"
+
+
+def test_an_interrupted_cell_is_left_out_of_the_replay(bench: Bench) -> None:
+    """What it did until Ctrl-C cannot be repeated; the rest can, and the plan says so."""
+    stop = "import os, signal, threading\nthreading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()\nimport time\ntime.sleep(60)"
+    errors = bench.run_cells(["%load_ext reprokit\n%repro start", "x = 1", stop, "print(x)", "%repro stop"])
+    assert "KeyboardInterrupt" in errors
+    run = bench.latest()
+    assert [cell.status for cell in run.cells] == ["done", "done", "interrupted", "done", "done"]
+    assert any("interrupted" in gap.message for gap in run.gaps)
+    assert "interrupted" in bench.reprokit("replay", "latest", "--dry-run")
+    assert bench.verdict("latest")["verdict"] == "identical"

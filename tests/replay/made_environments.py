@@ -1,0 +1,100 @@
+"""Real environments to lock and build: made with uv, in folders of the test."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+from reprokit.records import Environment
+from reprokit.replay.lock import find_uv
+
+ROOT = Path(__file__).parents[2]
+_OBSERVE = (
+    "import json, sys; sys.path.append(sys.argv[1])\n"
+    "from reprokit.capture.environment import observe; print(json.dumps(observe().to_dict()))"
+)
+
+
+def uv(*arguments: object) -> None:
+    """Run uv; its output is shown when it fails."""
+    command = [find_uv() or "uv", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, check=False, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def make_venv(folder: Path, *arguments: object) -> Path:
+    """Make an environment and install into it; return its Python."""
+    uv("venv", "-q", "--no-project", "--python", sys.executable, folder)
+    python = folder / "bin" / "python"
+    if arguments:
+        install(python, *arguments)
+    return python
+
+
+def install(python: Path, *arguments: object) -> None:
+    """Install into an environment."""
+    uv("pip", "install", "-q", "--python", python, *arguments)
+
+
+def observed(python: Path) -> Environment:
+    """Return the environment of an interpreter, as the agent inside of it sees it."""
+    command = [str(python), "-c", _OBSERVE, str(ROOT)]
+    done = subprocess.run(command, capture_output=True, check=True, text=True, cwd="/")
+    return Environment.from_dict(json.loads(done.stdout))
+
+
+def says(python: Path, code: str) -> str:
+    """Return what some code prints in an environment."""
+    done = subprocess.run([str(python), "-c", code], capture_output=True, check=True, text=True, cwd="/")
+    return done.stdout.strip()
+
+
+def tiny_wheel(folder: Path, version: str, says: str = "tiny") -> Path:
+    """Write a wheel of a package ``tiny`` with one module, one command, one script and one data file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    wheel, info = folder / f"tiny-{version}-py3-none-any.whl", f"tiny-{version}.dist-info"
+    files = {
+        "tiny.py": f"WORD = {says!r}\ndef main():\n    print(WORD)\n",
+        f"tiny-{version}.data/scripts/tiny-script": "#!python\nimport tiny\nprint('script', tiny.WORD)\n",
+        f"tiny-{version}.data/data/share/tiny.txt": "shared\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: tiny\nVersion: {version}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/entry_points.txt": "[console_scripts]\ntiny-command = tiny:main\n",
+    }
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+        rows = [f"{name},{_hash(text)},{len(text)}\n" for name, text in files.items()]
+        archive.writestr(f"{info}/RECORD", "".join(rows) + f"{info}/RECORD,,\n")
+    return wheel
+
+
+def project(folder: Path, says: str = "first") -> Path:
+    """Write the source folder of a package ``mine``."""
+    (folder / "src" / "mine").mkdir(parents=True, exist_ok=True)
+    (folder / "src" / "mine" / "__init__.py").write_text(f"WORD = {says!r}\n")
+    (folder / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
+        '[project]\nname = "mine"\nversion = "0.1"\n'
+    )
+    return folder
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run git with a fixed author and without the user's configuration."""
+    env = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    author = ["-c", "user.name=Test", "-c", "user.email=test@example.org"]
+    done = subprocess.run(["git", *author, *arguments], cwd=folder, env=env, capture_output=True, check=True, text=True)
+    return done.stdout.strip()
+
+
+def _hash(text: str) -> str:
+    import base64
+    import hashlib
+
+    value = hashlib.sha256(text.encode()).digest()
+    return "sha256=" + base64.urlsafe_b64encode(value).rstrip(b"=").decode()
