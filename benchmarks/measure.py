@@ -143,8 +143,12 @@ def run(command: Sequence[str | Path], cwd: Path, **variables: str) -> None:
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """Return the variables of measured processes: no settings but ours, and no lock in the background."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("REPROKIT_", "GIT_"))}
+    """Return the variables of measured processes: no settings but ours, and no lock in the background.
+
+    Modules are compiled once, as installers do, and not in each process.
+    """
+    dropped = ("REPROKIT_", "GIT_", "PYTHONDONTWRITEBYTECODE")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
     return {**kept, "REPROKIT_LOCK": "never", **_PLACES, **variables}
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from measure import Kernel, Options, Row, at_most, median, project, told, workspace
+from measure import Kernel, Options, Row, at_most, median, project, run, told, workspace
 
 _BAR_MS = 150
 _STEPS = {"%load_ext": "%load_ext reprokit", "%repro start": "%repro start", "the cell after": "x = 1"}
@@ -15,6 +16,7 @@ def rows(options: Options) -> Iterator[Row]:
     """Measure and yield rows."""
     repeats = max(options.repeats, 3)
     with workspace() as folder:
+        run([sys.executable, "-c", "import reprokit.magics"], folder)
         for count in (10, 1000 if options.quick else 10_000):
             root = project(folder / f"files-{count}", count)
             _edit(root)

@@ -22,6 +22,9 @@ from reprokit.errors import GitError
 __all__ = ["Blobs"]
 
 _SETTLED_NS = 2_000_000_000  # a file changed this recently may change again without a new time stamp
+_FORMAT = 1
+_MANY = 500  # files; fewer are loose objects, which git packs when it likes
+_BATCH = 2**25  # bytes of files read at a time
 _REWRITING = b"filter", b"working-tree-encoding"
 _RESIZING = b"text", b"eol", b"crlf", b"ident"
 
@@ -70,17 +73,29 @@ class Blobs:
     ) -> tuple[dict[bytes, str], dict[bytes, str]]:
         """Let git write the blobs: all at once, or one by one when one of them stops it."""
         try:
-            return dict(zip(paths, self._hash(paths, files), strict=True)), {}
+            ids = [oid for batch in _batches(paths, files) for oid in self._hash_batch(batch, files)]
+            return dict(zip(paths, ids, strict=True)), {}
         except (GitError, OSError, ValueError):
             self._scratch.git("hash-object", "-w", "--stdin", stdin=b"")  # fails when none can be written
-        ids: dict[bytes, str] = {}
+        found: dict[bytes, str] = {}
         failed: dict[bytes, str] = {}
         for path in paths:
             try:
-                (ids[path],) = self._hash([path], files)
+                (found[path],) = self._hash([path], files)
             except (GitError, OSError) as error:
                 failed[path] = _why(self._scratch.full(path), error)
-        return ids, failed
+        return found, failed
+
+    def _hash_batch(self, paths: list[bytes], files: dict[bytes, os.stat_result]) -> list[str]:
+        """Store many small files as one pack: a file system takes far longer to make a file for each."""
+        if len(paths) < _MANY:
+            return self._hash(paths, files)
+        stream = bytearray()
+        for number, path in enumerate(paths, 1):
+            data = _contents(self._scratch.full(path), files[path])
+            stream += b"blob\nmark :%d\ndata %d\n%s\nget-mark :%d\n" % (number, len(data), data, number)
+        options = ("-c", "fastimport.unpackLimit=1")
+        return self._scratch.git(*options, "fast-import", "--quiet", stdin=bytes(stream)).decode().split()
 
     def _hash(self, paths: list[bytes], files: dict[bytes, os.stat_result]) -> list[str]:
         if not paths:
@@ -95,7 +110,7 @@ class Blobs:
     def _link(self, number: int, path: bytes) -> bytes:
         """Put a symlink's target, which is its blob, where git can read it."""
         text = self._scratch.folder / f"link-{number}"
-        text.write_bytes(os.fsencode(Path(os.fsdecode(self._scratch.full(path))).readlink()))
+        text.write_bytes(os.readlink(self._scratch.full(path)))
         return os.fsencode(text)
 
     def converted(self, listing: Listing, repository: Repository) -> list[bytes]:
@@ -132,22 +147,22 @@ class Blobs:
                 found.add(path)
         return found
 
-    def index(self, checksum: bytes) -> tuple[str, bool] | None:
-        """Return the tree of an index and whether it has attributes, if it was noted."""
+    def index(self, checksum: bytes) -> tuple[str, list[bytes]] | None:
+        """Return the tree of an index and its attributes files, if it was noted."""
         entry = self._known.get("index")
         if not entry or entry["checksum"] != checksum.hex():
             return None
-        return entry["tree"], entry["attributes"]
+        return entry["tree"], [os.fsencode(path) for path in entry["attributes"]]
 
     def note_index(self, listing: Listing, tree: str) -> None:
         """Remember an index, so that it need not be read again while it is the same."""
         if listing.index and listing.plain:
-            checksum = listing.index.hex()
-            self._index = {"checksum": checksum, "tree": tree, "attributes": listing.attributes}
+            attributes = [os.fsdecode(path) for path in listing.attributes]
+            self._index = {"checksum": listing.index.hex(), "tree": tree, "attributes": attributes}
 
     def remember(self) -> None:
         """Keep the names for the next snapshot; whoever comes last wins."""
-        known = {"files": self._used, "converted": self._converted, "index": self._index}
+        known = {"format": _FORMAT, "files": self._used, "converted": self._converted, "index": self._index}
         if known == self._known:
             return
         part = self._memory.with_name(f"{self._memory.name}.{os.getpid()}")
@@ -159,12 +174,32 @@ class Blobs:
             part.unlink(missing_ok=True)
 
 
+def _batches(paths: list[bytes], files: dict[bytes, os.stat_result]) -> list[list[bytes]]:
+    """Split files into batches that fit into memory."""
+    batches: list[list[bytes]] = [[]]
+    size = 0
+    for path in paths:
+        size += files[path].st_size
+        if size > _BATCH:
+            batches.append([])
+            size = files[path].st_size
+        batches[-1].append(path)
+    return batches
+
+
+def _contents(path: bytes, status: os.stat_result) -> bytes:
+    if stat.S_ISLNK(status.st_mode):
+        return os.readlink(path)
+    with open(path, "rb") as stream:
+        return stream.read()
+
+
 def _load(memory: Path) -> dict[str, Any]:
     try:
         known = json.loads(memory.read_bytes())
     except (OSError, ValueError):
         return {}
-    return known if isinstance(known, dict) else {}
+    return known if isinstance(known, dict) and known.get("format") == _FORMAT else {}
 
 
 def _key(status: os.stat_result) -> list[int]:
@@ -186,10 +221,8 @@ def _on(value: str) -> bool:
 
 def _attributes(repository: Repository, listing: Listing) -> list[bytes]:
     """Return the text of every attributes file that can apply."""
-    inside = {b".gitattributes"}
-    if listing.attributes:
-        inside.update(path for path in listing.tracked() if path.endswith(b".gitattributes"))
-        inside.update(path for path in listing.untracked if path.endswith(b".gitattributes"))
+    inside = {b".gitattributes", *listing.attributes}
+    inside.update(path for path in listing.untracked if path.endswith(b".gitattributes"))
     paths = [repository.top / os.fsdecode(path) for path in sorted(inside)]
     config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     named = repository.settings.get("core.attributesfile")

@@ -17,7 +17,7 @@ from typing import Any
 
 from reprokit.digest import canonical_json
 
-__all__ = ["Generator", "find", "newborn", "seed_all", "seed_newborn"]
+__all__ = ["Generator", "find", "newborn", "reseed", "seed_all", "seed_newborn"]
 
 
 _OUTPUTS = re.compile(r"_+\d*")  # IPython's names for results
@@ -87,6 +87,12 @@ def seed_all(seed: int) -> list[str]:
 def seed_newborn(module: str, seed: int) -> None:
     """Seed one library whose import has just run its code."""
     _SEEDERS[module](sys.modules[module], seed)
+
+
+def reseed(module: str) -> None:
+    """Seed a library whose import has just run its code as it seeds itself, from the patched entropy."""
+    if module == "numpy.random":  # torch starts with the same seed in every process
+        sys.modules[module].__dict__["seed"]()
 
 
 def _loaded(name: str) -> Any | None:

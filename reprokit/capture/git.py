@@ -228,6 +228,7 @@ def _config_text(config: Mapping[str, str]) -> bytes:
         "core.fsync": "none",
         "core.protectNTFS": "false",
         "fastimport.unpackLimit": "10000000",
+        "pack.compression": "1",
     }
     lines = ["[core]", "\trepositoryformatversion = 1", "\tbare = false"]
     for key, value in {**config, **raw}.items():

@@ -131,13 +131,19 @@ class Randomness:
 
     def _imported(self, module: str) -> None:
         """A library was imported inside a cell: its generator was born with a state of its own."""
-        if os.getpid() != self._pid:
-            return
         try:
-            self._enter_late(module)
+            if os.getpid() == self._pid:
+                self._enter_late(module)
+            else:
+                self._enter_in_child(module)
         except Exception as error:  # never into the user's import
             message = f"{module} could not be observed right after its import ({error})"
             self._context.gap(Gap(aspect=self.aspect, message=message, cell=self._seq))
+
+    def _enter_in_child(self, module: str) -> None:
+        # A child records nothing, so that the state it starts with must follow from the parent's root.
+        self._entropy.patch_numpy()
+        generators.reseed(module)
 
     def _enter_late(self, module: str) -> None:
         self._entropy.patch_numpy()

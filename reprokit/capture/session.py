@@ -146,6 +146,8 @@ class Session:
             self.gap(gap)
         if self.request.before:
             self.gap(_hidden_state(self._count))
+        if self.request.drive is None and "PYTHONHASHSEED" not in os.environ:
+            self.gap(_HASH_ORDER)
         for path in self.request.configs:
             self.add_config(path)
         self._worker.submit(self._snapshot)
@@ -452,6 +454,13 @@ def _joined(*patches: Patch) -> Patch:
         for key, items in patch.add.items():
             add.setdefault(key, []).extend(items)
     return Patch(set={key: item for patch in patches for key, item in patch.set.items()}, add=add)
+
+
+_HASH_ORDER = Gap(
+    aspect="hash-order",
+    message="the order of sets of strings is random in this process and cannot be repeated",
+    remedy="start Jupyter with PYTHONHASHSEED=0 if results hang on it; `reprokit run` takes care of it",
+)
 
 
 def _hidden_state(count: int) -> Gap:

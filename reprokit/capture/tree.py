@@ -49,7 +49,8 @@ class Listing:
 
     ``changed`` are tracked paths whose files must be looked at. ``absent`` are entries that a sparse checkout
     keeps off the disk. ``folders`` are repositories inside this one that it does not track. ``links`` are
-    submodules and their commits. ``index`` is the checksum of the index, b"" when it has none.
+    submodules and their commits, ``attributes`` the index's attributes files. ``index`` is the checksum of the
+    index, b"" when it has none.
     """
 
     scratch: Scratch
@@ -59,19 +60,19 @@ class Listing:
     untracked: list[bytes] = field(default_factory=list)
     folders: list[bytes] = field(default_factory=list)
     links: dict[bytes, str] = field(default_factory=dict)
-    attributes: bool = False
+    attributes: list[bytes] = field(default_factory=list)
     index: bytes = b""
     _plain: bool = True
     _entries: dict[bytes, tuple[str, str]] | None = None
 
     @classmethod
-    def read(cls, scratch: Scratch, checksum: bytes = b"", attributes: bool | None = None) -> Listing:
+    def read(cls, scratch: Scratch, checksum: bytes = b"", attributes: list[bytes] | None = None) -> Listing:
         """List the index and look at the work tree: questions that git answers at once.
 
         Args:
             scratch: with a copy of the index.
             checksum: of the index.
-            attributes: of an index known to hold nothing but plain entries, whether it has attributes.
+            attributes: of an index known to hold nothing but plain entries, the attributes files in it.
         """
         found = cls(scratch, index=checksum)
         others = scratch.start("ls-files", "-z", "-o", "--exclude-standard")
@@ -83,7 +84,6 @@ class Listing:
         found.changed.update(changes().split(b"\0")[:-1])
         for path in others().split(b"\0")[:-1]:
             (found.folders if path.endswith(b"/") else found.untracked).append(path)
-        found.attributes = found.attributes or any(p.endswith(b".gitattributes") for p in found.untracked)
         return found
 
     @property
@@ -92,7 +92,8 @@ class Listing:
         return self._plain and not self.links
 
     def _read_index(self, tags: bytes) -> None:
-        self.attributes = b".gitattributes\0" in tags
+        if b".gitattributes\0" in tags:
+            self.attributes = [r[2:] for r in tags.split(b"\0") if r.endswith(b".gitattributes")]
         if tags.count(b"\0H ") + tags.startswith(b"H ") != tags.count(b"\0"):
             self._plain = False
             for record in tags.split(b"\0"):

@@ -320,7 +320,6 @@ def execute(
             kernel_name=kernel or _kernel_of(notebook),
             language="python",
             progress_bar=False,
-            request_save_on_cell_execute=False,
             execution_timeout=timeout,
             reprokit=order,
         )

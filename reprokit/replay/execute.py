@@ -26,7 +26,7 @@ from reprokit.errors import Unreplayable, UsageError
 from reprokit.notebook import engine
 from reprokit.notebook.compose import compose
 from reprokit.notebook.parent import Order, ParentRecord, Progress, append_verdict, silent
-from reprokit.records import Run, Verdict
+from reprokit.records import CodeState, Run, Verdict
 from reprokit.replay import environment, lock, workspace
 from reprokit.replay.compare import compare
 from reprokit.replay.editable import python_path
@@ -37,7 +37,7 @@ from reprokit.store.store import Store
 
 __all__ = ["Result", "replay"]
 
-_SHOWN = 4  # packages named that differ today
+_SHOWN = 6  # packages named that differ today
 _HASHED = 10**8  # bytes
 
 
@@ -124,7 +124,7 @@ class _Place:
         root = folder
         if run.code is not None:
             root = workspace.create(run.code, folder, objects=store.objects).root
-            restored.append(f"code         {run.code.snapshot[:12]}" + (" (uncommitted changes)" * run.code.dirty))
+            restored.append(f"code         {_code_name(run.code)}")
         for name in (*run.folders, "."):
             (root / name).mkdir(parents=True, exist_ok=True)
         for item in planned.restores:
@@ -132,6 +132,12 @@ class _Place:
                 _put_back(store, run, item, root)
         restored += [f"data         {path}{_today(run, path, digest)}" for path, digest in _inputs(run)]
         return cls(top=folder, root=root, cwd=_moved(run.cwd, run.root, root), restored=tuple(restored))
+
+
+def _code_name(code: CodeState) -> str:
+    if code.commit is None:
+        return f"{code.snapshot[:12]}, which was never committed"
+    return code.commit[:12] + (" with its uncommitted changes" if code.dirty else "")
 
 
 def _inputs(run: Run) -> list[tuple[str, str | None]]:
@@ -185,6 +191,8 @@ class _Environment:
         count = len(run.environment.distributions)
         lines = [f"environment  {count} packages from the lock ({built.how})"]
         lines += [f"             {change} today" for change in planned.changes[:_SHOWN]]
+        more = len(planned.changes) - _SHOWN
+        lines += [f"             … and {more} more"] if more > 0 else []
         lines += [f"             {note}" for note in built.notes]
         return cls(python=built.python, lock=made, restored=tuple(lines))
 

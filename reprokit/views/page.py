@@ -31,6 +31,7 @@ background:var(--jp-layout-color2,rgba(128,128,128,.1))}
 .reprokit .rk-good{border-color:var(--jp-success-color1,#388e3c)}
 .reprokit .rk-warn{border-color:var(--jp-warn-color1,#f57c00)}
 .reprokit .rk-bad{border-color:var(--jp-error-color1,#d32f2f)}
+.reprokit table th,.reprokit table td{text-align:left!important}
 .reprokit .rk-dim{color:var(--jp-ui-font-color2,gray)}
 """.strip()
 

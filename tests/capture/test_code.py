@@ -165,6 +165,19 @@ def test_a_change_at_the_moment_of_git_add_is_seen(project: Path) -> None:
     assert git("show", f"{state.snapshot}:data.csv", cwd=project) == "3,4"
 
 
+def test_many_new_files_are_one_pack(project: Path) -> None:
+    for number in range(600):
+        write(project, f"data/{number}.csv", f"{number}\n" * number)
+        (project / "data" / f"{number}.link").symlink_to(f"{number}.csv")
+    state, gaps = take(project)
+    assert (state.kind, gaps) == ("git", ())
+    assert len(list((project / ".git" / "objects").glob("??/*"))) < 20
+    listed = git("ls-tree", "-r", state.tree, cwd=project).splitlines()
+    git("add", "-A", cwd=project)
+    assert listed == git("ls-tree", "-r", git("write-tree", cwd=project), cwd=project).splitlines()
+    assert len(listed) == 1201
+
+
 def test_large_files_are_objects(project: Path) -> None:
     filled(project)
     write(project, "tracked.bin", b"1" * (LIMIT + 1))
