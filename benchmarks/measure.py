@@ -5,6 +5,7 @@ It knows clocks, git and kernels; it does not know what is measured.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import os
 import shutil
@@ -236,6 +237,12 @@ class Kernel:
         if reply["content"]["status"] != "ok":
             raise RuntimeError(f"{source!r} failed: {reply['content']}")
         return taken
+
+    def value(self, expression: str) -> Any:
+        """Return the value of an expression of literals in the kernel."""
+        self._client.execute("", user_expressions={"value": expression}, store_history=False)
+        shown = self._client.get_shell_msg(timeout=120)["content"]["user_expressions"]["value"]
+        return ast.literal_eval(shown["data"]["text/plain"])
 
     def cpu(self) -> float:
         """Return the CPU time that the kernel has used so far, in all its threads, in seconds."""

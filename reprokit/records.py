@@ -388,8 +388,8 @@ class Run(Record):
 class Difference(Record):
     """One thing that is not the same in two runs.
 
-    ``what`` is "output", "status", "read", "write", "metric", "assumption", "random", "missing" or
-    "extra"; ``where`` names it (a path, an output's number and type, a key); ``before`` and
+    ``what`` is "source", "output", "status", "read", "write", "metric", "assumption", "param", "config",
+    "random", "missing" or "extra"; ``where`` names it (a path, an output's number and type, a key); ``before`` and
     ``after`` are short; ``detail`` may be a longer readable difference.
     """
 
@@ -440,7 +440,8 @@ class Verdict(Record):
     """The outcome of comparing ``replay`` with ``run``.
 
     ``verdict`` is "identical", "equivalent", "diverged" or "unreplayable". ``environment`` lists
-    packages that differ, one line each. ``reasons`` says why a run is unreplayable.
+    packages that differ, one line each; ``code`` lists files of the two snapshots that differ, where
+    it was looked up. ``reasons`` says why a run is unreplayable.
     """
 
     verdict: str
@@ -452,3 +453,4 @@ class Verdict(Record):
     environment: tuple[str, ...] = ()
     rules: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
+    code: tuple[str, ...] = ()

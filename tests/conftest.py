@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import rich.progress  # noqa: F401  # draws from random when it is imported, which the guard would see
 
 # Set by libraries when they are first imported, not by what a test does.
 _FOREIGN = ("PYTEST_", "KMP_", "PYDEVD_")

@@ -34,6 +34,7 @@ __all__ = [
     "Token",
     "changed",
     "fingerprint",
+    "lock_in_background",
     "normalised",
     "observe",
     "quick_fingerprint",
@@ -203,6 +204,21 @@ def without_secrets(url: str) -> str:
     name = user.partition(":")[0]
     netloc = f"{name}@{host}" if at and "ssh" in parts.scheme else host
     return urlunsplit((parts.scheme, netloc, parts.path, "", ""))
+
+
+def lock_in_background(layout: Layout, run_id: str, observed: Environment) -> None:
+    """Have an environment locked, unless that was done before, while the user goes on working.
+
+    Args:
+        layout: the store that gets the lock.
+        run_id: the run in whose folder the order is left.
+        observed: the environment to lock.
+    """
+    name = digest.hex_of(observed.fingerprint)
+    if not (layout.locks / f"{name}.json").exists():
+        path = layout.run_folder(run_id) / f"environment-{name[:12]}.json"
+        path.write_text(json.dumps(observed.to_dict()), "utf-8")
+        start_in_background(layout, path)
 
 
 def start_in_background(layout: Layout, environment_json_path: Path) -> None:

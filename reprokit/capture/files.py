@@ -304,7 +304,7 @@ class Files:
             message, remedy = f"{name} {was}", "run the cell again while nothing else writes the file"
         elif content.stored == "none" and not use.own:
             message = f"{name} ({_size(content.size)}) is above the storing limit: only its digest is kept"
-            remedy = "raise `store_limit` in [tool.reprokit], or keep the file unchanged"
+            remedy = "raise `store_limit` in [tool.reprokit], or track it with DVC"
         else:
             return
         blocks = content.state != "stable" and not use.own

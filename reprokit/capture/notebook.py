@@ -146,6 +146,7 @@ class Notebook:
             if self.session is not None:
                 with deferred():
                     self._guard(lambda: self._leave(result))
+                    self._guard(self.number_next)
 
     def _enter(self, source: str, *, cell_id: str | None = None, entered: str = "start") -> None:
         session = self.session
@@ -153,8 +154,6 @@ class Notebook:
             return
         seq = session.open_cell(source, cell_id=cell_id, entered=entered)
         recorded = session.recorded_cell
-        if recorded is not None and recorded.execution_count is not None:
-            self.shell.execution_count = recorded.execution_count  # it is printed in every traceback
         self.front.begin(seq, () if recorded is None else recorded.answers)
 
     def _reenter(self) -> None:
@@ -179,6 +178,15 @@ class Notebook:
         if self._one_cell and session.request.drive is None:
             self._one_cell = False
             self._end("done" if error is None else "failed", None if error is None else "the cell raised")
+
+    def number_next(self) -> None:
+        """In a replay, give the next cell the number it had: it is printed in every traceback.
+
+        Some versions of IPython take the number before they say that a cell begins.
+        """
+        following = None if self.session is None else self.session.next_recorded_cell
+        if following is not None and following.execution_count is not None:
+            self.shell.execution_count = following.execution_count
 
     def _guard(self, action: Callable[[], None]) -> None:
         """Keep a failure of ours out of the user's cell; IPython would print it in each one."""
@@ -211,6 +219,7 @@ def start_driven(shell: Any, drive: Drive) -> None:
     notebook = attach(shell)
     notebook.start(Request(kind=drive.kind, drive=drive))
     notebook.front.imitate(drive.front)
+    notebook.number_next()
 
 
 def _status(error: BaseException | None) -> str:

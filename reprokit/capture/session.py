@@ -6,7 +6,6 @@ and end, and so does a ``with`` block in a script. Nothing that fails here reach
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -26,7 +25,7 @@ from reprokit.capture.randomness import Randomness
 from reprokit.capture.worker import Worker
 from reprokit.digest import canonical_json
 from reprokit.errors import ReprokitError
-from reprokit.records import Assumption, FileUse, Gap, Metric, Run
+from reprokit.records import Assumption, Cell, FileUse, Gap, Metric, Run
 from reprokit.store import journal as journal_module
 from reprokit.store.assemble import assemble
 from reprokit.store.journal import Journal
@@ -248,10 +247,18 @@ class Session:
         return seq
 
     @property
-    def recorded_cell(self) -> Any | None:
+    def recorded_cell(self) -> Cell | None:
         """In a replay, the record of the cell that is open."""
         replayed = self._context.replayed
         return None if replayed is None or self._open_seq is None else replayed.cells.get(self._open_seq)
+
+    @property
+    def next_recorded_cell(self) -> Cell | None:
+        """In a replay, the record of the cell that comes next."""
+        replayed = self._context.replayed
+        if replayed is None or self._count >= len(replayed.order):
+            return None
+        return replayed.cells.get(replayed.order[self._count])
 
     @property
     def is_last_cell(self) -> bool:
@@ -432,14 +439,7 @@ class Session:
         self.emit(None, Patch(add={"environments": [observed.to_dict()]}))
         self._fingerprint = observed.fingerprint
         if self.request.drive is None and self.settings.lock == "background":
-            self._lock(observed.to_dict())
-
-    def _lock(self, observed: dict[str, Any]) -> None:
-        name = observed["fingerprint"].removeprefix("sha256:")
-        if not (self.layout.locks / f"{name}.json").exists():
-            path = self.layout.run_folder(self.run_id) / f"environment-{name[:12]}.json"
-            path.write_text(json.dumps(observed), "utf-8")
-            environment.start_in_background(self.layout, path)
+            environment.lock_in_background(self.layout, self.run_id, observed)
 
     def _tell_cell(self, seq: int, status: str) -> None:
         if status == "interrupted":

@@ -109,12 +109,15 @@ def diff(a: str, b: str, exact: bool, as_json: bool) -> int:
 
     Names the first cell that differs, how, and the likely cause. The exit code is 1 when they differ.
     """
+    from reprokit.replay.changes import code_changes
     from reprokit.replay.compare import compare
     from reprokit.store.store import Store
 
     store = Store.open()
     before, after = (store.load(store.resolve(name)) for name in (a, b))
     verdict = compare(before, after, store.objects.get_bytes, exact=exact)
+    if before.code and after.code:
+        verdict = replace(verdict, code=code_changes(before.code, after.code))
     if as_json:
         from reprokit.views.json import verdict_json
 

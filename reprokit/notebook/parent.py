@@ -14,6 +14,7 @@ from typing import Any
 
 from reprokit.capture import drive
 from reprokit.capture.drive import Drive
+from reprokit.capture.environment import lock_in_background
 from reprokit.records import Gap, Run
 from reprokit.store.journal import Journal
 from reprokit.store.liveness import this_process
@@ -116,7 +117,11 @@ class ParentRecord:
         self._journal.sync()
         self._journal.close()
         self.drive_path.unlink(missing_ok=True)
-        return self.order.store.load(self.run_id)
+        run = self.order.store.load(self.run_id)
+        store = self.order.store
+        if run.kind == "batch" and run.environment is not None and store.settings.lock == "background":
+            lock_in_background(store.layout, run.id, run.environment)
+        return run
 
     def _plain_drive(self) -> Drive:
         layout = self.order.store.layout

@@ -1,7 +1,7 @@
 """How two runs differ: one pure function serves replay, diff, check and explain.
 
 Cells are paired in order, each pair is compared aspect by aspect, and the first pair that diverged is
-given its most likely cause from the evidence in both records. Knows runs, and how to read an object
+given its most likely cause (``causes``). Knows runs, and how to read an object
 through the function it is given; knows nothing of stores, workspaces or how the verdict is shown.
 What makes unequal contents equivalent is in ``rules``.
 """
@@ -15,7 +15,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from pathlib import PurePosixPath
 from typing import Any
 
 from reprokit.digest import PREFIX, canonical_json
@@ -24,7 +23,6 @@ from reprokit.records import (
     Cell,
     CellVerdict,
     Difference,
-    Divergence,
     Environment,
     FileUse,
     FileVerdict,
@@ -32,6 +30,7 @@ from reprokit.records import (
     Verdict,
 )
 from reprokit.replay import rules
+from reprokit.replay.causes import Finding, Pair, Scene, config_of, states_of, with_cause
 
 __all__ = ["compare"]
 
@@ -42,17 +41,6 @@ _READABLE = 64 * 10**6  # bytes; a larger file is compared by its digest alone
 _SHOWN = 10**6  # bytes; a longer file is not shown as a difference line by line
 
 Read = Callable[[str], bytes]
-Pair = tuple[Cell | None, Cell | None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Finding:
-    """One comparison that was not plain equality; ``texts`` are the two contents, for finding the cause."""
-
-    difference: Difference | None = None
-    diverges: bool = True
-    rules: tuple[str, ...] = ()
-    texts: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +65,12 @@ class _Context:
         return rules.same_bytes(left, right, kind, self.here, self.there)
 
 
-def _told(what: str, where: str, before: str, after: str, detail: str = "", *, diverges: bool = True) -> _Finding:
+def _told(what: str, where: str, before: str, after: str, detail: str = "", *, diverges: bool = True) -> Finding:
     difference = Difference(what=what, where=where, before=before, after=after, detail=detail)
-    return _Finding(difference=difference, diverges=diverges)
+    return Finding(difference=difference, diverges=diverges)
 
 
-def _changed(what: str, where: str, left: str, right: str) -> _Finding:
+def _changed(what: str, where: str, left: str, right: str) -> Finding:
     """Return that a text differs: its first line that does, and how it goes on."""
     told = _told(what, where, *rules.first_change(left, right), rules.line_diff(left, right))
     return dataclasses.replace(told, texts=(left, right))
@@ -121,15 +109,15 @@ def compare(a: Run, b: Run, read: Read, *, exact: bool = False) -> Verdict:
     first = next((index for index, cell in enumerate(cells) if cell.verdict == "diverged"), None)
     if first is None:
         return verdict
-    scene = _Scene(a=a, b=b, pairs=pairs[: first + 1], findings=findings[first], environment=environment)
-    return _with_cause(verdict, first, scene)
+    scene = Scene(a=a, b=b, pairs=pairs[: first + 1], findings=findings[first], environment=environment)
+    return with_cause(verdict, first, scene)
 
 
 def _all_findings(
     a: Run, b: Run, pairs: Sequence[Pair], context: _Context
-) -> tuple[dict[int, list[_Finding]], list[FileVerdict]]:
+) -> tuple[dict[int, list[Finding]], list[FileVerdict]]:
     """Return what was found by position in ``pairs``; the position after the last is the run as a whole."""
-    findings: dict[int, list[_Finding]] = {}
+    findings: dict[int, list[Finding]] = {}
     files: list[FileVerdict] = []
     for index, pair in enumerate(pairs):
         findings[index], used = _cell(pair, pairs[index - 1] if index else None, b, context)
@@ -169,7 +157,7 @@ def _align(ours: Sequence[Cell], theirs: Sequence[Cell]) -> list[Pair]:
     return pairs
 
 
-def _verdict(number: int, findings: Sequence[_Finding]) -> CellVerdict:
+def _verdict(number: int, findings: Sequence[Finding]) -> CellVerdict:
     used = sorted({rule for finding in findings for rule in finding.rules})
     diverged = any(finding.diverges for finding in findings)
     return CellVerdict(
@@ -188,7 +176,7 @@ def _worst(verdicts: Iterable[str]) -> str:
 # --- one pair of cells -------------------------------------------------------------------------------
 
 
-def _cell(pair: Pair, previous: Pair | None, b: Run, context: _Context) -> tuple[list[_Finding], list[FileVerdict]]:
+def _cell(pair: Pair, previous: Pair | None, b: Run, context: _Context) -> tuple[list[Finding], list[FileVerdict]]:
     left, right = pair
     if left is None or right is None:
         return [_unpaired(left, right, b)], []
@@ -203,7 +191,7 @@ def _cell(pair: Pair, previous: Pair | None, b: Run, context: _Context) -> tuple
     return found, [*read_verdicts, *write_verdicts]
 
 
-def _unpaired(left: Cell | None, right: Cell | None, b: Run) -> _Finding:
+def _unpaired(left: Cell | None, right: Cell | None, b: Run) -> Finding:
     cell = left or right
     line = rules.clip((cell.source.strip().splitlines() or [""])[0]) if cell else ""
     if left:
@@ -211,23 +199,23 @@ def _unpaired(left: Cell | None, right: Cell | None, b: Run) -> _Finding:
     return _told("extra", "cell", "not run", line)
 
 
-def _status(left: Cell, right: Cell, context: _Context) -> Iterator[_Finding]:
+def _status(left: Cell, right: Cell, context: _Context) -> Iterator[Finding]:
     before, after = left.error or "", right.error or ""
     if left.status != right.status:
         yield _told("status", "status", _ending(left), _ending(right))
     elif before != after:
         used = context.same(before, after, "text")
-        yield _Finding(diverges=False, rules=used) if used else _changed("status", "error", before, after)
+        yield Finding(diverges=False, rules=used) if used else _changed("status", "error", before, after)
 
 
 def _ending(cell: Cell) -> str:
     return f"{cell.status} ({rules.clip(cell.error)})" if cell.error else cell.status
 
 
-def _random(left: Cell, right: Cell, previous: Pair | None) -> Iterator[_Finding]:
+def _random(left: Cell, right: Cell, previous: Pair | None) -> Iterator[Finding]:
     """Tell where generators part: told, but alone no divergence, for nothing need have used them."""
-    ours, theirs = _states(left), _states(right)
-    last = (_states(previous[0]), _states(previous[1])) if previous else ({}, {})
+    ours, theirs = states_of(left), states_of(right)
+    last = (states_of(previous[0]), states_of(previous[1])) if previous else ({}, {})
     for key in sorted(ours.keys() & theirs.keys()):
         at, generator = key
         if ours[key] == theirs[key]:
@@ -240,11 +228,6 @@ def _random(left: Cell, right: Cell, previous: Pair | None) -> Iterator[_Finding
             yield _told("random", f"{generator} at {at}", before, after, diverges=False)
 
 
-def _states(cell: Cell | None) -> dict[tuple[str, str], str]:
-    random = cell.random if cell else ()
-    return {(state.at, name): digest for state in random for name, digest in state.states.items()}
-
-
 def _brief(digest: str) -> str:
     return digest.removeprefix(PREFIX)[:12]
 
@@ -254,7 +237,7 @@ def _brief(digest: str) -> str:
 
 def _files(
     ours: Sequence[FileUse], theirs: Sequence[FileUse], cell: int, context: _Context
-) -> tuple[list[_Finding], list[FileVerdict]]:
+) -> tuple[list[Finding], list[FileVerdict]]:
     """Compare what two cells read, or what they wrote, path by path."""
     mine, yours = _by_path(ours, context, context.here), _by_path(theirs, context, context.there)
     found, verdicts = [], []
@@ -266,7 +249,7 @@ def _files(
     return found, verdicts
 
 
-def _file_verdict(left: FileUse | None, right: FileUse | None, cell: int, finding: _Finding | None) -> FileVerdict:
+def _file_verdict(left: FileUse | None, right: FileUse | None, cell: int, finding: Finding | None) -> FileVerdict:
     use = left or right
     assert use is not None
     return FileVerdict(
@@ -287,24 +270,24 @@ def _by_path(uses: Sequence[FileUse], context: _Context, places: rules.Places) -
     return grouped
 
 
-def _file(left: FileUse | None, right: FileUse | None, context: _Context) -> _Finding | None:
+def _file(left: FileUse | None, right: FileUse | None, context: _Context) -> Finding | None:
     if left is None or right is None:
         return _unpaired_file(left, right)
     moved = context.same(left.path, right.path, "text") or ()
     if left.digest == right.digest and (left.digest or (left.size, left.state) == (right.size, right.state)):
-        return _Finding(diverges=False, rules=moved) if moved else None
+        return Finding(diverges=False, rules=moved) if moved else None
     contents, note = _contents(left, right, context)
     kind = rules.file_kind(left.path)
     used = context.same(*contents, kind) if contents else None
     if used is not None:
-        return _Finding(diverges=False, rules=(*used, *moved))
+        return Finding(diverges=False, rules=(*used, *moved))
     texts = _as_texts(contents) if kind in ("text", "html", "svg") else None
     detail = note or (rules.line_diff(*texts) if texts else "")
     told = _told(left.access, left.path, _file_brief(left), _file_brief(right), detail)
     return dataclasses.replace(told, texts=texts)
 
 
-def _unpaired_file(left: FileUse | None, right: FileUse | None) -> _Finding:
+def _unpaired_file(left: FileUse | None, right: FileUse | None) -> Finding:
     """A write only one run made is a divergence; a read is not: caches and order change what is read."""
     use = left or right
     assert use is not None
@@ -341,7 +324,7 @@ def _file_brief(use: FileUse) -> str:
 # --- outputs -----------------------------------------------------------------------------------------
 
 
-def _outputs(left: str | None, right: str | None, context: _Context) -> list[_Finding]:
+def _outputs(left: str | None, right: str | None, context: _Context) -> list[Finding]:
     if left == right:
         return []
     try:
@@ -356,11 +339,11 @@ def _outputs(left: str | None, right: str | None, context: _Context) -> list[_Fi
     apart = _each_output(rules.untangled(ours), rules.untangled(theirs), context)
     if any(finding.diverges for finding in apart):
         return found
-    return [*apart, _Finding(diverges=False, rules=("stream order",))]
+    return [*apart, Finding(diverges=False, rules=("stream order",))]
 
 
-def _each_output(ours: Sequence[Any], theirs: Sequence[Any], context: _Context) -> list[_Finding]:
-    found: list[_Finding] = []
+def _each_output(ours: Sequence[Any], theirs: Sequence[Any], context: _Context) -> list[Finding]:
+    found: list[Finding] = []
     for number, (left, right) in enumerate(zip_longest(ours, theirs), start=1):
         mine, yours = (rules.output_parts(side) if side else {} for side in (left, right))
         for label in [*mine, *(label for label in yours if label not in mine)]:
@@ -368,7 +351,7 @@ def _each_output(ours: Sequence[Any], theirs: Sequence[Any], context: _Context) 
     return found
 
 
-def _part(where: str, left: rules.Part | None, right: rules.Part | None, context: _Context) -> list[_Finding]:
+def _part(where: str, left: rules.Part | None, right: rules.Part | None, context: _Context) -> list[Finding]:
     if left == right:
         return []
     if left is None or right is None:
@@ -382,13 +365,13 @@ def _part(where: str, left: rules.Part | None, right: rules.Part | None, context
     else:
         used = context.same(ours, theirs, kind)
         found = _changed("output", where, ours, theirs)
-    return [found] if used is None else [_Finding(diverges=False, rules=used)]
+    return [found] if used is None else [Finding(diverges=False, rules=used)]
 
 
 # --- the run as a whole ------------------------------------------------------------------------------
 
 
-def _whole(a: Run, b: Run, context: _Context) -> tuple[list[tuple[int, _Finding]], list[FileVerdict]]:
+def _whole(a: Run, b: Run, context: _Context) -> tuple[list[tuple[int, Finding]], list[FileVerdict]]:
     """Compare what belongs to a run; each finding comes with the cell it was recorded in, or 0."""
     files, verdicts = _files(a.artifacts, b.artifacts, WHOLE_RUN, context)
     found = [(WHOLE_RUN, finding) for finding in files]
@@ -396,7 +379,7 @@ def _whole(a: Run, b: Run, context: _Context) -> tuple[list[tuple[int, _Finding]
         found += _series(what, _recorded(a, what), _recorded(b, what), context)
     found += _series("param", _items(a.params), _items(b.params), context)
     # Configuration names the folders and the hash seed, which a replay sets anew: told, no divergence.
-    for cell, finding in _series("config", _items(_config(a)), _items(_config(b)), context):
+    for cell, finding in _series("config", _items(config_of(a)), _items(config_of(b)), context):
         found.append((cell, dataclasses.replace(finding, diverges=False, rules=())))
     if a.status != b.status:  # a session whose kernel ended is replayed to its end: told, no divergence
         found.append((WHOLE_RUN, _told("status", "run", a.status, b.status, diverges=False)))
@@ -416,13 +399,9 @@ def _items(values: dict[str, Any]) -> list[Item]:
     return [(key, value, None) for key, value in values.items()]
 
 
-def _config(run: Run) -> dict[str, Any]:
-    return run.config.values if run.config else {}
-
-
-def _series(what: str, ours: Sequence[Item], theirs: Sequence[Item], context: _Context) -> list[tuple[int, _Finding]]:
+def _series(what: str, ours: Sequence[Item], theirs: Sequence[Item], context: _Context) -> list[tuple[int, Finding]]:
     """Compare values by key, the k-th of a key with the k-th."""
-    found: list[tuple[int, _Finding]] = []
+    found: list[tuple[int, Finding]] = []
     for key in sorted({item[0] for item in (*ours, *theirs)}):
         sides = ([item for item in side if item[0] == key] for side in (ours, theirs))
         for left, right in zip_longest(*sides):
@@ -431,7 +410,7 @@ def _series(what: str, ours: Sequence[Item], theirs: Sequence[Item], context: _C
     return found
 
 
-def _value(what: str, left: Item | None, right: Item | None, context: _Context) -> _Finding | None:
+def _value(what: str, left: Item | None, right: Item | None, context: _Context) -> Finding | None:
     before, after = (canonical_json(side[1]).decode() if side else "absent" for side in (left, right))
     if before == after:
         return None
@@ -439,7 +418,7 @@ def _value(what: str, left: Item | None, right: Item | None, context: _Context) 
     if left and right and isinstance(left[1], str) and isinstance(right[1], str):
         used = context.same(left[1], right[1], "text")
         if used is not None:
-            return _Finding(diverges=False, rules=used)
+            return Finding(diverges=False, rules=used)
     item = left or right
     return _told(what, item[0] if item else "", *rules.first_change(before, after))
 
@@ -466,126 +445,3 @@ def _versions(environment: Environment) -> dict[str, str]:
         name = re.sub(r"[-_.]+", "-", dist.name).lower()
         versions[name] = f"{dist.version} ({built})" if built else dist.version
     return versions
-
-
-# --- the cause of the first divergence ---------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Scene:
-    """What is known where two runs first diverge: the pairs up to there, and what was found in the last."""
-
-    a: Run
-    b: Run
-    pairs: Sequence[Pair]
-    findings: Sequence[_Finding]
-    environment: tuple[str, ...]
-
-    def changed(self, *whats: str) -> list[Difference]:
-        """Return the diverging differences of these kinds."""
-        found = [finding.difference for finding in self.findings if finding.diverges and finding.difference]
-        return [difference for difference in found if difference.what in whats]
-
-    def cells(self) -> list[Cell]:
-        """Return both runs' cells up to the divergence."""
-        return [cell for pair in self.pairs for cell in pair if cell]
-
-    def texts(self, alike: Callable[[str, str], bool]) -> bool:
-        """Return whether all the contents that diverged are alike in this way."""
-        texts = [finding.texts for finding in self.findings if finding.diverges and finding.texts]
-        return bool(texts) and all(alike(*pair) for pair in texts)
-
-    def machine(self, *fields: str) -> bool:
-        """Return whether both machines are known and differ in one of these fields."""
-        a, b = self.a.machine, self.b.machine
-        return bool(a and b and any(getattr(a, field) != getattr(b, field) for field in fields))
-
-    def uses(self, pattern: str) -> bool:
-        """Return whether the source of the diverging cell matches."""
-        return any(cell and re.search(pattern, cell.source) for pair in self.pairs[-1:] for cell in pair)
-
-
-def _inputs_changed(scene: _Scene) -> set[str]:
-    """Return the causes that files stand for which differ and which the run did not write itself."""
-    own = {use.path for cell in scene.cells() for use in cell.reads if use.own}
-    own |= {use.path for pair in scene.pairs[:-1] for cell in pair if cell for use in cell.writes}
-    paths = {difference.where for difference in scene.changed("read")} - own
-    configs = set(scene.a.config.sources.values()) if scene.a.config else set()
-    return {
-        "code" if PurePosixPath(path).suffix in _CODE else "config" if path in configs else "data" for path in paths
-    }
-
-
-def _hashes_vary(scene: _Scene) -> bool:
-    seeds = [run.machine.hash_seed for run in (scene.a, scene.b) if run.machine]
-    return "random" in seeds or len(set(seeds)) > 1
-
-
-def _generators_parted(scene: _Scene) -> bool:
-    """Return whether the cell that diverged began with another generator state."""
-    ours, theirs = (_states(cell) for cell in (scene.pairs[-1] if scene.pairs else (None, None)))
-    return any(ours[key] != theirs[key] for key in ours.keys() & theirs.keys() if key[0] != "end")
-
-
-def _draws_unlike(scene: _Scene) -> bool:
-    """Return whether generators made in the cell had other seeds or none known, or drew more or less."""
-    pair = scene.pairs[-1] if scene.pairs else (None, None)
-    ours, theirs = ({state.entropy for state in cell.random if state.entropy} if cell else set() for cell in pair)
-    drew = any(finding.difference and finding.difference.what == "random" for finding in scene.findings)
-    return drew or ours != theirs or (not ours and scene.uses(_UNSEEDED))
-
-
-_CODE = (".py", ".pyi", ".pyx", ".so", ".ipynb", ".R", ".jl", ".sh")
-_TOKENS_FROM = r"\buuid[14]?\b|\bsecrets\b|\burandom\b|SystemRandom"
-_UNSEEDED = r"(?:default_rng|RandomState|SeedSequence|Random)\(\)"
-_CLOCKS = r"\btime\.\w*time|perf_counter|monotonic\(|\.(?:now|utcnow|today)\("
-
-_EVIDENCE: tuple[tuple[str, Callable[[_Scene], bool]], ...] = (
-    # What is certain first, then what the difference itself shows, then what was merely different.
-    ("code", lambda s: bool(s.changed("source", "extra")) or "code" in _inputs_changed(s)),
-    ("data", lambda s: "data" in _inputs_changed(s)),
-    ("config", lambda s: s.a.params != s.b.params or "config" in _inputs_changed(s)),
-    ("hash-order", lambda s: _hashes_vary(s) and s.texts(rules.reordered)),
-    ("time", lambda s: s.texts(rules.looks_like_clock)),
-    ("randomness", lambda s: s.texts(rules.looks_like_token) or _generators_parted(s)),
-    ("environment", lambda s: bool(s.environment)),
-    ("randomness", lambda s: s.uses(_TOKENS_FROM)),
-    ("network", lambda s: any(cell.network for cell in s.cells())),
-    ("time", lambda s: s.uses(_CLOCKS)),
-    ("randomness", _draws_unlike),
-    ("parallelism", lambda s: s.machine("threads")),
-    ("hardware", lambda s: s.machine("architecture", "cpu")),
-    ("hidden-state", lambda s: any(not cell.observed or cell.entered != "start" for cell in s.cells())),
-    ("config", lambda s: _config(s.a) != _config(s.b)),
-)
-_LEADS = {"code": ("source", "extra", "read"), "data": ("read",), "config": ("param", "read")}
-
-
-def _with_cause(verdict: Verdict, first: int, scene: _Scene) -> Verdict:
-    cause = next((name for name, shows in _EVIDENCE if shows(scene)), "nondeterminism")
-    everything = [finding.difference for finding in scene.findings if finding.diverges and finding.difference]
-    lead = (scene.changed(*_LEADS.get(cause, ())) or everything)[0]
-    cell = verdict.cells[first]
-    return dataclasses.replace(
-        verdict,
-        first_divergence=Divergence(cell=cell.cell, cause=cause, difference=_line(lead)),
-        cells=(*verdict.cells[:first], dataclasses.replace(cell, cause=cause), *verdict.cells[first + 1 :]),
-    )
-
-
-def _line(difference: Difference) -> str:
-    """Return a difference in one line."""
-    if difference.what == "missing":
-        return f"the cell was not run ({difference.after})"
-    if difference.what == "extra":
-        return "the cell was run in addition"
-    if difference.what in ("read", "write"):
-        verb = "written" if difference.what == "write" else "read"
-        if difference.after == "absent":
-            return f"{difference.where} was not {verb}"
-        if difference.before == "absent":
-            return f"{difference.where} was {verb} in addition"
-        return f"{difference.where} changed"
-    plain = difference.what in ("output", "status", "source")
-    named = difference.where if plain else f"{difference.what} {difference.where}"
-    return f"{named}: {difference.before} → {difference.after}"

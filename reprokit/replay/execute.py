@@ -22,7 +22,7 @@ from reprokit.capture.drive import Drive
 from reprokit.capture.machine import THREADS
 from reprokit.capture.redact import HIDDEN
 from reprokit.digest import is_file_named
-from reprokit.errors import Unreplayable, UsageError
+from reprokit.errors import StoreError, Unreplayable, UsageError
 from reprokit.notebook import engine
 from reprokit.notebook.compose import compose
 from reprokit.notebook.parent import Order, ParentRecord, Progress, append_verdict, silent
@@ -32,7 +32,8 @@ from reprokit.replay.compare import compare
 from reprokit.replay.editable import python_path
 from reprokit.replay.facts import plan_replay
 from reprokit.replay.lock import Lock
-from reprokit.replay.plan import Plan, Restore, wanted
+from reprokit.replay.plan import Plan, wanted
+from reprokit.store import remote
 from reprokit.store.store import Store
 
 __all__ = ["Result", "replay"]
@@ -127,9 +128,10 @@ class _Place:
             restored.append(f"code         {_code_name(run.code)}")
         for name in (*run.folders, "."):
             (root / name).mkdir(parents=True, exist_ok=True)
-        for item in planned.restores:
-            if item.before == 0:
-                _put_back(store, run, item, root)
+        try:
+            _put_back(store, run, planned, 0, root)
+        except StoreError as error:  # the plan takes it on trust that a remote of DVC's has the bytes
+            raise Unreplayable(run.id, [(error.message, error.remedy)]) from error
         restored += [f"data         {path}{_today(run, path, digest)}" for path, digest in _inputs(run)]
         return cls(top=folder, root=root, cwd=_moved(run.cwd, run.root, root), restored=tuple(restored))
 
@@ -156,13 +158,17 @@ def _today(run: Run, path: str, digest: str | None) -> str:
     return "" if file.stat().st_size > _HASHED or is_file_named(file, digest or "") else "  (changed since)"
 
 
-def _put_back(store: Store, run: Run, item: Restore, root: Path) -> None:
-    target = root / item.path
-    if item.source == "object":
-        store.objects.restore(item.digest, target)
-    else:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(Path(run.root) / item.source, target)
+def _put_back(store: Store, run: Run, planned: Plan, before: int, root: Path) -> None:
+    """Put back the files that a cell needs as they were, 0 standing for the first."""
+    items = [item for item in planned.restores if item.before == before]
+    for item in items:
+        target = root / item.path
+        if item.source == "object":
+            store.objects.restore(item.digest, target)
+        elif item.source == "project":
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(Path(run.root) / item.path, target)
+    remote.restore(Path(run.root), root, {item.path: item.digest for item in items if item.source == "dvc"})
 
 
 def _moved(path: str, old_root: str, new_root: Path) -> Path:
@@ -207,7 +213,6 @@ def _execute(
     progress: Progress,
 ) -> Run:
     cells = tuple(cell for cell in run.cells if cell.seq in planned.cells)
-    later = {item.before: item for item in planned.restores if item.before}
     run_ids: list[str] = []
     order = Order(
         store=store,
@@ -226,7 +231,7 @@ def _execute(
         python=used.python,
         cwd=place.cwd,
         variables={**variables(store, run), **_import_path(run, place, used)},
-        before_cell=lambda seq: _put_back(store, run, later[seq], place.root) if seq in later else None,
+        before_cell=lambda seq: _put_back(store, run, planned, seq, place.root),
         numbers=planned.cells,
         keep_going=True,
         progress=progress,

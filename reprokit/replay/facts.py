@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import posixpath
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from reprokit.capture import listing
 from reprokit.capture.git import git
 from reprokit.digest import of_file
 from reprokit.errors import GitError, UsageError
-from reprokit.records import FileUse, Run
+from reprokit.records import CodeState, FileUse, Run
 from reprokit.replay import environment, lock
 from reprokit.replay.plan import Facts, Plan, Reason, plan, wanted
+from reprokit.store import remote
 from reprokit.store.store import Store
 
 __all__ = ["gather", "plan_replay"]
@@ -29,25 +33,53 @@ def plan_replay(store: Store, run: Run, *, env: str = "auto") -> Plan:
 def gather(store: Store, run: Run, env: str) -> Facts:
     """Return the facts that a plan for ``run`` rests on."""
     uses = [use for _, use in wanted(run) if use.digest is not None]
-    inside = {use.path for use in uses if not use.path.startswith("/")}
-    root = Path(run.root)
     held = frozenset(use.digest for use in uses if use.digest and store.objects.has(use.digest))
+    lost = [use for use in uses if _misses(use, held)]
+    inside = {path: _digest(Path(run.root) / path) for path in {use.path for use in lost}}
+    missing = _snapshot_missing(run)
     recorded = run.environment
     decision = None if recorded is None else environment.choose(recorded, environment.current(), env)
     chosen = "current" if decision is None else decision.use
     return Facts(
         objects=held,
         outside={use.path: _digest(Path(use.path)) for use in uses if use.path.startswith("/")},
-        inside={path: _digest(root / path) for path in inside if _misses(uses, path, held)},
+        inside=inside,
+        dvc={} if missing else _dvc(run, lost, inside),
         changes=() if recorded is None else environment.differences(recorded, environment.current()),
         environment=chosen,
         lock_gaps=_lock_gaps(store, run) if chosen == "locked" else (),
-        snapshot_missing=_snapshot_missing(run),
+        snapshot_missing=missing,
     )
 
 
-def _misses(uses: list[FileUse], path: str, held: frozenset[str]) -> bool:
-    return any(use.path == path and use.stored != "git" and use.digest not in held for use in uses)
+def _misses(use: FileUse, held: frozenset[str]) -> bool:
+    return not use.path.startswith("/") and use.stored != "git" and use.digest not in held
+
+
+def _dvc(run: Run, uses: Iterable[FileUse], inside: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Return what DVC can give of the files whose bytes are not in the project any more."""
+    lost = {use.path: use for use in uses if inside[use.path] != use.digest}
+    if run.code is None or not lost:
+        return {}
+    names = {path: posixpath.normpath(posixpath.join(run.code.prefix, path)) for path in lost}
+    known = remote.tracked_by_dvc(_dvc_files(run.code), names.values())
+    tracked = {path: known[names[path]] for path, use in lost.items() if names[path] in known}
+    fitting = {path: output for path, output in tracked.items() if output.size in (None, lost[path].size)}
+    return remote.at_hand(Path(run.root), fitting, {path: use.digest or "" for path, use in lost.items()})
+
+
+def _dvc_files(code: CodeState) -> dict[str, bytes]:
+    """Return the files of DVC's in a snapshot: path from its top → content."""
+    found = {posixpath.relpath(path, code.top): where for path, where in listing.of(code).items()}
+    chosen = {path: where for path, where in found.items() if remote.is_dvc_file(path)}
+    asked = "".join(f"{blob}\n" for _, blob in chosen.values()).encode()
+    told = git("cat-file", "--batch", cwd=Path("/"), env={"GIT_DIR": code.repository}, stdin=asked)
+    files, at = {}, 0
+    for path, (size, _) in chosen.items():
+        begin = told.index(b"\n", at) + 1
+        files[path] = told[begin : begin + size]
+        at = begin + size + 1
+    return files
 
 
 def _digest(path: Path) -> str | None:

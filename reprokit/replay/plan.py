@@ -24,8 +24,8 @@ class Reason(Record):
 class Restore(Record):
     """A file to put back: ``path`` (relative to the project root) gets the bytes of ``digest``.
 
-    ``before`` is the cell before which to do so; 0 is before the first. ``source`` is "object", or the
-    path of a file that still has these bytes.
+    ``before`` is the cell before which to do so; 0 is before the first. ``source`` is "object", "project"
+    (the file there still has these bytes) or "dvc" (its cache or a remote).
     """
 
     path: str
@@ -67,6 +67,8 @@ class Facts:
         objects: digests of the wanted objects that the store holds.
         outside: absolute path → digest of a file outside the project, today; None when it is gone.
         inside: path relative to the project root → its digest today, for files the store does not hold.
+        dvc: path relative to the project root → digest of what DVC can give, for files that neither the store
+            nor the project holds and that DVC tracked; None when neither its cache nor a remote has them.
         changes: differences between the run's environment and the current one.
         environment: "current" or "locked": what was chosen.
         lock_gaps: why the locked environment could not be built exactly.
@@ -76,6 +78,7 @@ class Facts:
     objects: frozenset[str] = frozenset()
     outside: Mapping[str, str | None] = field(default_factory=dict)
     inside: Mapping[str, str | None] = field(default_factory=dict)
+    dvc: Mapping[str, str | None] = field(default_factory=dict)
     changes: tuple[str, ...] = ()
     environment: str = "current"
     lock_gaps: tuple[Reason, ...] = ()
@@ -130,7 +133,7 @@ def _files(run: Run, facts: Facts) -> tuple[list[Restore], list[str], list[Reaso
         elif not (use.stored == "git" and first):
             where = _source(use.digest, use.path, facts)
             if where is None:
-                reasons.append(Reason(why=f"the bytes of {use.path} were not kept", fix=_put_back(use)))
+                reasons.append(_not_kept(use, facts))
             else:
                 restores.append(
                     Restore(path=use.path, digest=use.digest, before=0 if first else cell.seq, source=where)
@@ -159,10 +162,19 @@ def _put_back(use: FileUse) -> str:
     return f"put the file with {use.digest} back at {use.path}"
 
 
+def _not_kept(use: FileUse, facts: Facts) -> Reason:
+    if facts.dvc.get(use.path, "") is None:
+        why = f"the bytes of {use.path} were not kept, and DVC's cache does not have them"
+        return Reason(why=why, fix=f"`dvc pull {use.path}`, or {_put_back(use)}")
+    return Reason(why=f"the bytes of {use.path} were not kept", fix=_put_back(use))
+
+
 def _source(digest: str, path: str, facts: Facts) -> str | None:
     if digest in facts.objects:
         return "object"
-    return path if facts.inside.get(path) == digest else None
+    if facts.inside.get(path) == digest:
+        return "project"
+    return "dvc" if facts.dvc.get(path) == digest else None
 
 
 def _blocking(run: Run, facts: Facts) -> Iterator[Reason]:
@@ -195,7 +207,8 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield f"  code         {plan.snapshot[:12]}, in a workspace of its own"
     for restore in plan.restores:
         when = "" if restore.before == 0 else f" before cell {restore.before}"
-        yield f"  data         {restore.path} ← {restore.digest[:19]}{when}"
+        where = " from DVC" if restore.source == "dvc" else ""
+        yield f"  data         {restore.path} ← {restore.digest[:19]}{where}{when}"
     for path in plan.in_place:
         yield f"  data         {path} as it is"
     kind = "the current one" if plan.environment == "current" else "built from the lock"

@@ -241,6 +241,7 @@ def verdict_sections(verdict: Verdict, restored: Sequence[str] = ()) -> list[tup
         (place(first) if first else "", difference_lines(first.differences) if first else []),
         ("cells", table(cell_spans(verdict.cells)) if first or verdict.rules else []),
         ("also different" if first else "noticed, without effect on the results", noted[:_NOTED] + more),
+        ("code that differs", [plain(line) for line in verdict.code]),
         ("packages that differ", [plain(line) for line in verdict.environment]),
         ("restored", [plain(line) for line in restored]),
         ("counted as the same", [", ".join(map(plain, verdict.rules))] if first and verdict.rules else []),

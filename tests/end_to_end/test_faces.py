@@ -82,7 +82,10 @@ def test_a_session_out_of_order_with_everything_said_about_it(bench: Bench) -> N
 
 def test_a_block_and_a_cell_as_a_run(bench: Bench) -> None:
     """``with reprokit.run()`` inside a cell, and ``%%repro``."""
-    block = "import reprokit, random\nprint('before')\nwith reprokit.run('block') as run:\n    v = random.random()\n    print(v)\n    run.metric(v=v)"
+    block = (
+        "import reprokit, random\nprint('before')\nwith reprokit.run('block') as run:\n"
+        "    v = random.random()\n    print(v)\n    run.metric(v=v)\nprint('after', random.random())"
+    )
     bench.run_cells([block])
     assert (bench.latest().name, bench.latest().kind, bench.latest().status) == ("block", "block", "done")
     assert bench.verdict("block")["verdict"] == "identical"
@@ -117,7 +120,8 @@ def test_a_script_replays_as_a_script(bench: Bench) -> None:
 
 def test_a_terminal_session_replays(bench: Bench) -> None:
     """IPython in a terminal: results, prints and errors."""
-    lines = "%load_ext reprokit\n%repro start term\nimport random\nrandom.random()\nprint(random.random())\n1/0\n%repro stop\n"
+    cells = ("%load_ext reprokit", "%repro start term", "import random", "random.random()", "print(random.random())")
+    lines = "\n".join([*cells, "1/0", "%repro stop", ""])
     command = [sys.executable, "-m", "IPython", "--simple-prompt", "--no-banner", "--colors=NoColor"]
     done = subprocess.run(
         command, cwd=bench.project, env=bench.environ, capture_output=True, text=True, check=False, input=lines

@@ -204,7 +204,11 @@ def test_a_lock_that_cannot_be_made_is_unreplayable_with_a_remedy(bench: Bench, 
 
 def test_an_interrupted_cell_is_left_out_of_the_replay(bench: Bench) -> None:
     """What it did until Ctrl-C cannot be repeated; the rest can, and the plan says so."""
-    stop = "import os, signal, threading\nthreading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()\nimport time\ntime.sleep(60)"
+    stop = (
+        "import os, signal, threading, time\n"
+        "threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+        "time.sleep(60)"
+    )
     errors = bench.run_cells(["%load_ext reprokit\n%repro start", "x = 1", stop, "print(x)", "%repro stop"])
     assert "KeyboardInterrupt" in errors
     run = bench.latest()

@@ -17,6 +17,8 @@ from reprokit.records import Run
 from reprokit.store.store import Store
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+# The installer's cache of the user who runs the tests; inside a test HOME is an empty folder.
+UV_CACHE = os.environ.get("UV_CACHE_DIR") or str(Path.home() / ".cache" / "uv")
 
 
 class Bench:
@@ -29,7 +31,7 @@ class Bench:
     @property
     def environ(self) -> dict[str, str]:
         """What the user's processes see."""
-        return {**os.environ, "REPROKIT_CACHE": str(self.cache), "REPROKIT_LOCK": "never"}
+        return {**os.environ, "REPROKIT_CACHE": str(self.cache), "REPROKIT_LOCK": "never", "UV_CACHE_DIR": UV_CACHE}
 
     def reprokit(self, *arguments: str, code: int = 0, cwd: Path | None = None) -> str:
         """Run the command line and return what it printed."""

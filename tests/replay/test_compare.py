@@ -17,6 +17,7 @@ from reprokit.errors import ObjectMissing
 from reprokit.records import (
     Assumption,
     Cell,
+    CodeState,
     Config,
     Distribution,
     Environment,
@@ -577,6 +578,85 @@ def test_the_cause_in_the_cell(cause: str, ours: dict[str, Any], theirs: dict[st
     verdict = compare(a, over(b), objects.read)
     assert verdict.first_divergence is not None
     assert verdict.first_divergence.cause == cause
+
+
+def code(tree: str, *modules: CodeState) -> CodeState:
+    return CodeState(
+        kind="git", repository="/p/.git", ref="r", snapshot="0" * 40, tree=tree * 40, top="/p", submodules=modules
+    )
+
+
+CODE_CAUSES: list[tuple[str, CodeState | None, CodeState | None]] = [
+    ("code", code("1"), code("2")),
+    ("code", code("1", code("3")), code("1", code("4"))),
+    ("nondeterminism", code("1"), code("1")),
+    ("nondeterminism", code("1"), None),
+]
+
+
+@pytest.mark.parametrize(("cause", "ours", "theirs"), CODE_CAUSES)
+def test_a_changed_tree_is_evidence_of_changed_code(
+    cause: str, ours: CodeState | None, theirs: CodeState | None, objects: Objects
+) -> None:
+    a, b = (one_cell(objects.outputs(text(shown))) for shown in "12")
+    verdict = compare(dataclasses.replace(a, code=ours), over(b, code=theirs), objects.read)
+    assert verdict.first_divergence is not None
+    assert verdict.first_divergence.to_dict() == {
+        "cell": 1,
+        "cause": cause,
+        "difference": "output 1 (text/plain): 1 → 2",
+    }
+
+
+def test_a_changed_tree_alone_is_no_divergence(objects: Objects) -> None:
+    a = dataclasses.replace(one_cell(), code=code("1"))
+    assert compare(a, over(a, code=code("2")), objects.read).verdict == "identical"
+
+
+BESIDE_CODE: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("config", {"params": {"lr": 1}}, {"params": {"lr": 2}}),
+    ("environment", {"environments": environment(numpy="1")}, {"environments": environment(numpy="2")}),
+    ("code", {"machine": machine(cpu="other", cores=4)}, {"machine": machine()}),
+    ("code", {"machine": machine(threads={"OMP_NUM_THREADS": "1"})}, {"machine": machine()}),
+    ("code", {"config": Config(values={"LANG": "C"})}, {"config": Config(values={"LANG": "C.UTF-8"})}),
+]
+
+
+@pytest.mark.parametrize(("cause", "ours", "theirs"), BESIDE_CODE)
+def test_how_strong_a_changed_tree_is(
+    cause: str, ours: dict[str, Any], theirs: dict[str, Any], objects: Objects
+) -> None:
+    a, b = (one_cell(objects.outputs(text(shown))) for shown in "12")
+    verdict = compare(dataclasses.replace(a, code=code("1"), **ours), over(b, code=code("2"), **theirs), objects.read)
+    assert verdict.first_divergence is not None
+    assert verdict.first_divergence.cause == cause
+
+
+BESIDE_CODE_IN_THE_CELL: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("randomness", {"source": "default_rng()"}, {"source": "default_rng()"}),
+    (  # edited code draws more: the number of draws is the effect
+        "code",
+        {"random": (RandomState(at="end", states={"numpy": "sha256:1"}),)},
+        {"random": (RandomState(at="end", states={"numpy": "sha256:2"}),)},
+    ),
+]
+
+
+@pytest.mark.parametrize(("cause", "ours", "theirs"), BESIDE_CODE_IN_THE_CELL)
+def test_a_changed_tree_and_what_the_cell_did(
+    cause: str, ours: dict[str, Any], theirs: dict[str, Any], objects: Objects
+) -> None:
+    a, b = one_cell(objects.outputs(text("1")), **ours), one_cell(objects.outputs(text("2")), **theirs)
+    verdict = compare(dataclasses.replace(a, code=code("1")), over(b, code=code("2")), objects.read)
+    assert verdict.first_divergence is not None
+    assert verdict.first_divergence.cause == cause
+
+
+def test_data_that_changed_outweighs_a_changed_tree(objects: Objects) -> None:
+    a, b = (one_cell(reads=(use(objects, "data.csv", data),)) for data in (b"1", b"2"))
+    verdict = compare(dataclasses.replace(a, code=code("1")), over(b, code=code("2")), objects.read)
+    assert verdict.first_divergence is not None
+    assert verdict.first_divergence.cause == "data"
 
 
 def test_packages_that_differ_are_listed(objects: Objects) -> None:

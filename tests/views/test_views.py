@@ -381,6 +381,22 @@ packages that differ
     )
 
 
+def test_code_that_differs_is_listed_before_packages() -> None:
+    verdict = dataclasses.replace(DIVERGED, code=("changed helper.py (+3 −1)", "added <b>.py"))
+    assert verdict_text(verdict).endswith(
+        """
+code that differs
+  changed helper.py (+3 −1)
+  added <b>.py
+
+packages that differ
+  numpy 1.26.4 → 2.1.0"""
+    )
+    page = "<h4>code that differs</h4><ul><li>changed helper.py (+3 −1)</li><li>added &lt;b&gt;.py</li></ul>"
+    assert page in verdict_html(verdict)
+    assert verdict_json(verdict)["code"] == ["changed helper.py (+3 −1)", "added <b>.py"]
+
+
 def test_other_headlines() -> None:
     whole = Verdict(
         verdict="diverged",
@@ -412,7 +428,8 @@ def poisoned(record: Any) -> Any:
 
 
 BAD_RUN = poisoned(RUN)
-BAD_VERDICTS = [dataclasses.replace(poisoned(v), verdict=v.verdict) for v in (SAME, EQUIVALENT, DIVERGED)]
+CHANGED = dataclasses.replace(DIVERGED, code=("changed helper.py (+3 −1)",))
+BAD_VERDICTS = [dataclasses.replace(poisoned(v), verdict=v.verdict) for v in (SAME, EQUIVALENT, DIVERGED, CHANGED)]
 BAD_SUMMARY = summary(BAD_RUN)
 
 

@@ -1,0 +1,179 @@
+"""The most likely cause of the first divergence, from the evidence in both records.
+
+Knows runs and what the comparison found up to there; knows nothing of stores, of contents that were not
+found to differ, or of how the pairs of cells were made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from reprokit.records import Cell, CodeState, Difference, Divergence, Run, Verdict
+from reprokit.replay import rules
+
+__all__ = ["Finding", "Pair", "Scene", "config_of", "states_of", "with_cause"]
+
+Pair = tuple[Cell | None, Cell | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One comparison that was not plain equality; ``texts`` are the two contents, for finding the cause."""
+
+    difference: Difference | None = None
+    diverges: bool = True
+    rules: tuple[str, ...] = ()
+    texts: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """What is known where two runs first diverge: the pairs up to there, and what was found in the last."""
+
+    a: Run
+    b: Run
+    pairs: Sequence[Pair]
+    findings: Sequence[Finding]
+    environment: tuple[str, ...]
+
+    def changed(self, *whats: str) -> list[Difference]:
+        """Return the diverging differences of these kinds."""
+        found = [finding.difference for finding in self.findings if finding.diverges and finding.difference]
+        return [difference for difference in found if difference.what in whats]
+
+    def cells(self) -> list[Cell]:
+        """Return both runs' cells up to the divergence."""
+        return [cell for pair in self.pairs for cell in pair if cell]
+
+    def texts(self, alike: Callable[[str, str], bool]) -> bool:
+        """Return whether all the contents that diverged are alike in this way."""
+        texts = [finding.texts for finding in self.findings if finding.diverges and finding.texts]
+        return bool(texts) and all(alike(*pair) for pair in texts)
+
+    def machine(self, *fields: str) -> bool:
+        """Return whether both machines are known and differ in one of these fields."""
+        a, b = self.a.machine, self.b.machine
+        return bool(a and b and any(getattr(a, field) != getattr(b, field) for field in fields))
+
+    def uses(self, pattern: str) -> bool:
+        """Return whether the source of the diverging cell matches."""
+        return any(cell and re.search(pattern, cell.source) for pair in self.pairs[-1:] for cell in pair)
+
+
+def _inputs_changed(scene: Scene) -> set[str]:
+    """Return the causes that files stand for which differ and which the run did not write itself."""
+    own = {use.path for cell in scene.cells() for use in cell.reads if use.own}
+    own |= {use.path for pair in scene.pairs[:-1] for cell in pair if cell for use in cell.writes}
+    paths = {difference.where for difference in scene.changed("read")} - own
+    configs = set(scene.a.config.sources.values()) if scene.a.config else set()
+    return {
+        "code" if PurePosixPath(path).suffix in _CODE else "config" if path in configs else "data" for path in paths
+    }
+
+
+def _hashes_vary(scene: Scene) -> bool:
+    seeds = [run.machine.hash_seed for run in (scene.a, scene.b) if run.machine]
+    return "random" in seeds or len(set(seeds)) > 1
+
+
+def _generators_parted(scene: Scene) -> bool:
+    """Return whether the cell that diverged began with another generator state."""
+    ours, theirs = (states_of(cell) for cell in (scene.pairs[-1] if scene.pairs else (None, None)))
+    return any(ours[key] != theirs[key] for key in ours.keys() & theirs.keys() if key[0] != "end")
+
+
+def _unseeded(scene: Scene) -> bool:
+    """Return whether generators made in the cell had other seeds or none known."""
+    pair = scene.pairs[-1] if scene.pairs else (None, None)
+    ours, theirs = ({state.entropy for state in cell.random if state.entropy} if cell else set() for cell in pair)
+    return ours != theirs or (not ours and scene.uses(_UNSEEDED))
+
+
+def _drew_unlike(scene: Scene) -> bool:
+    """Return whether generators parted inside the cell: it drew more or less."""
+    return any(finding.difference and finding.difference.what == "random" for finding in scene.findings)
+
+
+def _trees_differ(scene: Scene) -> bool:
+    """Return whether the snapshots of the project, its submodules among them, are both known and differ."""
+    a, b = scene.a.code, scene.b.code
+    return bool(a and b and _trees(a) != _trees(b))
+
+
+def _trees(code: CodeState) -> tuple[str, ...]:
+    return (code.tree, *(tree for module in code.submodules for tree in _trees(module)))
+
+
+_CODE = (".py", ".pyi", ".pyx", ".so", ".ipynb", ".R", ".jl", ".sh")
+_TOKENS_FROM = r"\buuid[14]?\b|\bsecrets\b|\burandom\b|SystemRandom"
+_UNSEEDED = r"(?:default_rng|RandomState|SeedSequence|Random)\(\)"
+_CLOCKS = r"\btime\.\w*time|perf_counter|monotonic\(|\.(?:now|utcnow|today)\("
+
+_EVIDENCE: tuple[tuple[str, Callable[[Scene], bool]], ...] = (
+    # What is certain first, then what the difference itself shows, then what was merely different.
+    ("code", lambda s: bool(s.changed("source", "extra")) or "code" in _inputs_changed(s)),
+    ("data", lambda s: "data" in _inputs_changed(s)),
+    ("config", lambda s: s.a.params != s.b.params or "config" in _inputs_changed(s)),
+    ("hash-order", lambda s: _hashes_vary(s) and s.texts(rules.reordered)),
+    ("time", lambda s: s.texts(rules.looks_like_clock)),
+    ("randomness", lambda s: s.texts(rules.looks_like_token) or _generators_parted(s)),
+    ("environment", lambda s: bool(s.environment)),
+    ("randomness", lambda s: s.uses(_TOKENS_FROM)),
+    ("network", lambda s: any(cell.network for cell in s.cells())),
+    ("time", lambda s: s.uses(_CLOCKS)),
+    ("randomness", _unseeded),
+    # A changed tree may be a helper module that the cell imports, but a saved notebook or a result changes it
+    # too: packages that differ and what the cell's own source shows go first. It goes before what the two
+    # machines were, and before draws, whose number edited code changes.
+    ("code", _trees_differ),
+    ("randomness", _drew_unlike),
+    ("parallelism", lambda s: s.machine("threads")),
+    ("hardware", lambda s: s.machine("architecture", "cpu")),
+    ("hidden-state", lambda s: any(not cell.observed or cell.entered != "start" for cell in s.cells())),
+    ("config", lambda s: config_of(s.a) != config_of(s.b)),
+)
+_LEADS = {"code": ("source", "extra", "read"), "data": ("read",), "config": ("param", "read")}
+
+
+def with_cause(verdict: Verdict, first: int, scene: Scene) -> Verdict:
+    cause = next((name for name, shows in _EVIDENCE if shows(scene)), "nondeterminism")
+    everything = [finding.difference for finding in scene.findings if finding.diverges and finding.difference]
+    lead = (scene.changed(*_LEADS.get(cause, ())) or everything)[0]
+    cell = verdict.cells[first]
+    return dataclasses.replace(
+        verdict,
+        first_divergence=Divergence(cell=cell.cell, cause=cause, difference=_line(lead)),
+        cells=(*verdict.cells[:first], dataclasses.replace(cell, cause=cause), *verdict.cells[first + 1 :]),
+    )
+
+
+def _line(difference: Difference) -> str:
+    """Return a difference in one line."""
+    if difference.what == "missing":
+        return f"the cell was not run ({difference.after})"
+    if difference.what == "extra":
+        return "the cell was run in addition"
+    if difference.what in ("read", "write"):
+        verb = "written" if difference.what == "write" else "read"
+        if difference.after == "absent":
+            return f"{difference.where} was not {verb}"
+        if difference.before == "absent":
+            return f"{difference.where} was {verb} in addition"
+        return f"{difference.where} changed"
+    plain = difference.what in ("output", "status", "source")
+    named = difference.where if plain else f"{difference.what} {difference.where}"
+    return f"{named}: {difference.before} → {difference.after}"
+
+
+def states_of(cell: Cell | None) -> dict[tuple[str, str], str]:
+    random = cell.random if cell else ()
+    return {(state.at, name): digest for state in random for name, digest in state.states.items()}
+
+
+def config_of(run: Run) -> dict[str, Any]:
+    return run.config.values if run.config else {}
