@@ -7,6 +7,7 @@ The cells are the notebook's own; two are run again, and one is run out of order
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ def main(notebook: Path) -> None:
     order = list(cells)
     order.insert(order.index("split"), "look")  # looked again: another random sample
     order.insert(order.index("fit") + 1, "cross-validation")  # and again: other random folds
-    manager, client = start_new_kernel(kernel_name="python3", cwd=str(notebook.parent))
+    manager, client = start_new_kernel(kernel_name="python3", cwd=str(notebook.parent), stderr=subprocess.DEVNULL)
     try:
         for source in (START, *(cells[name] for name in order), "%repro status", "%repro stop"):
             execute(client, source)

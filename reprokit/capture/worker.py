@@ -9,9 +9,15 @@ from __future__ import annotations
 import os
 import queue
 import threading
+import weakref
 from collections.abc import Callable
 
 __all__ = ["Worker"]
+
+# A fork in the middle of our work would give the user's child our pipes and locks that nobody opens.
+# So it waits for the end of a piece of work, but not for that of a long one: hashing a large file
+# holds no lock that a child may want.
+_PATIENCE_S = 0.05
 
 
 class Worker:
@@ -25,6 +31,8 @@ class Worker:
         self._failed = failed
         self._pid = os.getpid()
         self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._working = threading.RLock()
+        _workers.add(self)
         self._thread = threading.Thread(target=self._serve, name="reprokit", daemon=True)
         self._thread.start()
 
@@ -49,13 +57,37 @@ class Worker:
 
     def _serve(self) -> None:
         while (work := self._queue.get()) is not None:
-            try:
-                work()
-            except Exception as error:
-                self._tell(error)
+            with self._working:
+                self._do(work)
+
+    def _do(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:
+            self._tell(error)
 
     def _tell(self, error: Exception) -> None:
         try:
             self._failed(error)
         except Exception:  # without this thread nothing more would be hashed or written
             pass
+
+    def pause(self) -> Callable[[], None] | None:
+        """Keep the next piece of work from beginning; return what ends the pause, None if it took too long."""
+        return self._working.release if self._working.acquire(timeout=_PATIENCE_S) else None
+
+
+_workers: weakref.WeakSet[Worker] = weakref.WeakSet()
+_paused: list[Callable[[], None]] = []
+
+
+def _before_fork() -> None:
+    _paused.extend(resume for worker in list(_workers) if (resume := worker.pause()) is not None)
+
+
+def _after_fork() -> None:
+    while _paused:
+        _paused.pop()()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)

@@ -49,6 +49,7 @@ class CapturingClient(PapermillNotebookClient):  # type: ignore[misc]
         order = self.record.order
         manager = AgentKernelManager(kernel_name=self.kernel_name, config=self.config)
         manager.drive_path = self.record.drive_path
+        manager.log_path = self.record.log_path
         manager.python = order.python
         manager.variables = order.variables
         manager.use_ipc()
@@ -168,7 +169,8 @@ class Engine(NBClientEngine):  # type: ignore[misc]
             status, reason = _outcome(nb_man.nb, order)
             return result
         except DeadKernelError as error:
-            reason = f"the kernel died while cell {record.seq} ran"
+            said = record.last_words()
+            reason = f"the kernel died while cell {record.seq} ran" + (f": {said}" if said else "")
             _mark(nb_man.nb, record, error)
             raise
         except CellTimeoutError as error:

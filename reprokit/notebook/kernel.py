@@ -29,6 +29,8 @@ class AgentKernelManager(AsyncKernelManager):  # type: ignore[misc]
 
     #: File with the agent's order; None starts a plain kernel.
     drive_path: Path | None = None
+    #: File for what the kernel process itself says, such as why it crashed.
+    log_path: Path | None = None
     #: Interpreter to start instead of the kernelspec's own.
     python: Path | None = None
     #: Environment variables to set, or with None to take away.
@@ -75,7 +77,8 @@ class AgentKernelManager(AsyncKernelManager):  # type: ignore[misc]
                 environ[name] = value
         if self.has_agent:
             environ[drive.VARIABLE] = str(self.drive_path)
-        await super()._async_start_kernel(env=environ, **options)
+        with (self.log_path or Path(os.devnull)).open("ab") as log:
+            await super()._async_start_kernel(**{"stdout": log, "stderr": log, **options, "env": environ})
 
     start_kernel = _async_start_kernel
 

@@ -70,6 +70,7 @@ class ParentRecord:
         self.run_id, self._journal = order.store.new_run("batch")
         layout = order.store.layout
         self.drive_path = layout.run_folder(self.run_id) / "drive.json"
+        self.log_path = layout.run_folder(self.run_id) / "kernel.log"
         told = order.drive(self.run_id) if order.drive else self._plain_drive()
         drive.write(told, self.drive_path)
         header = {"kind": order.kind, "started": time.time(), **order.header}
@@ -83,6 +84,15 @@ class ParentRecord:
     def has_agent_record(self) -> bool:
         """Whether the agent in the kernel wrote a record of its own."""
         return self.order.store.layout.journal(self.run_id).exists()
+
+    def last_words(self) -> str:
+        """Return the first line that the kernel process itself said as it died."""
+        try:
+            lines = self.log_path.read_text("utf-8", "replace").split("\n")
+        except OSError:
+            return ""
+        said = [line for line in lines if line.strip() and not line.startswith("[IPKernelApp]")]
+        return said[0].strip() if said else ""
 
     def begin_cell(self, source: str) -> None:
         """The next cell is about to run."""
@@ -117,6 +127,8 @@ class ParentRecord:
         self._journal.sync()
         self._journal.close()
         self.drive_path.unlink(missing_ok=True)
+        if status == "done":
+            self.log_path.unlink(missing_ok=True)
         run = self.order.store.load(self.run_id)
         store = self.order.store
         if run.kind == "batch" and run.environment is not None and store.settings.lock == "background":

@@ -81,22 +81,44 @@ def _hashes_vary(scene: Scene) -> bool:
     return "random" in seeds or len(set(seeds)) > 1
 
 
-def _generators_parted(scene: Scene) -> bool:
-    """Return whether the cell that diverged began with another generator state."""
-    ours, theirs = (states_of(cell) for cell in (scene.pairs[-1] if scene.pairs else (None, None)))
-    return any(ours[key] != theirs[key] for key in ours.keys() & theirs.keys() if key[0] != "end")
+def _last(scene: Scene) -> Pair:
+    return scene.pairs[-1] if scene.pairs else (None, None)
+
+
+def _parted(scene: Scene) -> set[str]:
+    """Return the generators with whose state the cell that diverged did not begin alike."""
+    ours, theirs = (states_of(cell) for cell in _last(scene))
+    return {key[1] for key in ours.keys() & theirs.keys() if key[0] != "end" and ours[key] != theirs[key]}
+
+
+def _drawn_apart(scene: Scene) -> bool:
+    """Return whether one of those was drawn from up to there, and the cell did not seed it."""
+    ours, theirs = (states_of(cell) for cell in _last(scene))
+    ends = {name for at, name in ours.keys() & theirs.keys() if at == "end"}
+    seeded = {name for name in ends if ours["end", name] == theirs["end", name]}
+    return bool((_parted(scene) - seeded) & {name for cell in scene.cells() for name in _drawn(cell)})
+
+
+def _drawn(cell: Cell) -> set[str]:
+    """Return the generators whose state the cell changed."""
+    seen: dict[str, set[str]] = {}
+    for (_, name), digest in states_of(cell).items():
+        seen.setdefault(name, set()).add(digest)
+    return {name for name, digests in seen.items() if len(digests) > 1}
 
 
 def _unseeded(scene: Scene) -> bool:
-    """Return whether generators made in the cell had other seeds or none known."""
-    pair = scene.pairs[-1] if scene.pairs else (None, None)
-    ours, theirs = ({state.entropy for state in cell.random if state.entropy} if cell else set() for cell in pair)
+    """Return whether generators that are made in the cell would have had other seeds, or none known."""
+    ours, theirs = (
+        {state.entropy for state in cell.random if state.entropy} if cell else set() for cell in _last(scene)
+    )
     return ours != theirs or (not ours and scene.uses(_UNSEEDED))
 
 
-def _drew_unlike(scene: Scene) -> bool:
-    """Return whether generators parted inside the cell: it drew more or less."""
-    return any(finding.difference and finding.difference.what == "random" for finding in scene.findings)
+def _perhaps_random(scene: Scene) -> bool:
+    """Return whether anything of randomness was different, though nothing shows that it was used."""
+    told = any(finding.difference and finding.difference.what == "random" for finding in scene.findings)
+    return told or bool(_parted(scene)) or _unseeded(scene)
 
 
 def _trees_differ(scene: Scene) -> bool:
@@ -121,17 +143,17 @@ _EVIDENCE: tuple[tuple[str, Callable[[Scene], bool]], ...] = (
     ("config", lambda s: s.a.params != s.b.params or "config" in _inputs_changed(s)),
     ("hash-order", lambda s: _hashes_vary(s) and s.texts(rules.reordered)),
     ("time", lambda s: s.texts(rules.looks_like_clock)),
-    ("randomness", lambda s: s.texts(rules.looks_like_token) or _generators_parted(s)),
+    ("randomness", lambda s: s.texts(rules.looks_like_token) or _drawn_apart(s)),
     ("environment", lambda s: bool(s.environment)),
     ("randomness", lambda s: s.uses(_TOKENS_FROM)),
     ("network", lambda s: any(cell.network for cell in s.cells())),
     ("time", lambda s: s.uses(_CLOCKS)),
-    ("randomness", _unseeded),
+    ("randomness", lambda s: s.uses(_UNSEEDED) and _unseeded(s)),
     # A changed tree may be a helper module that the cell imports, but a saved notebook or a result changes it
-    # too: packages that differ and what the cell's own source shows go first. It goes before what the two
-    # machines were, and before draws, whose number edited code changes.
+    # too: packages that differ and what the cell's own source shows go first. It goes before generators that
+    # merely differ, as they do in any two processes, and before what the machines were.
     ("code", _trees_differ),
-    ("randomness", _drew_unlike),
+    ("randomness", _perhaps_random),
     ("parallelism", lambda s: s.machine("threads")),
     ("hardware", lambda s: s.machine("architecture", "cpu")),
     ("hidden-state", lambda s: any(not cell.observed or cell.entered != "start" for cell in s.cells())),

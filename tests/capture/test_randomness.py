@@ -63,8 +63,8 @@ GROUPS = {
         "import multiprocessing, os, random\nimport numpy as np\nfork = multiprocessing.get_context('fork')\n"
         "def draw(_):\n"
         "    return random.random(), np.random.rand(), np.random.default_rng().random(), random.Random().random()\n"
-        "with fork.Pool(1) as pool:\n    result = pool.map(draw, range(3))",
-        "with fork.Pool(1) as pool:\n    result = pool.map(draw, range(3))",
+        "pool = fork.Pool(1)\nresult = pool.map(draw, range(3))\npool.close()\npool.join()",
+        "pool = fork.Pool(1)\nresult = pool.map(draw, range(3))\npool.close()\npool.join()",
         "def child():\n"
         "    ends = os.pipe()\n"
         "    if os.fork() == 0:\n"
@@ -88,6 +88,7 @@ def process(mode: str, cells: Sequence[str], project: Path, **environ: str) -> l
         capture_output=True,
         text=True,
         check=False,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     results: list[str] = json.loads(done.stdout)
@@ -167,7 +168,7 @@ assert all(a is b for a, b in zip(places()[:3], before[:3])), places()
 assert after == ()
 """
     subprocess.run(
-        [sys.executable, "-c", code], cwd=project, env={**os.environ, "REPROKIT_LOCK": "never"}, check=True
+        [sys.executable, "-c", code], cwd=project, env={**os.environ, "REPROKIT_LOCK": "never"}, check=True, timeout=60
     )
 
 
@@ -182,7 +183,7 @@ session.stop()
 assert random.seed is mine
 """
     subprocess.run(
-        [sys.executable, "-c", code], cwd=project, env={**os.environ, "REPROKIT_LOCK": "never"}, check=True
+        [sys.executable, "-c", code], cwd=project, env={**os.environ, "REPROKIT_LOCK": "never"}, check=True, timeout=60
     )
 
 
@@ -199,7 +200,7 @@ session.stop()
 """
     environ = {**os.environ, "REPROKIT_LOCK": "never"}
     first, second = (
-        subprocess.run([sys.executable, "-c", code], cwd=project, env=environ, check=True, capture_output=True).stdout
+        subprocess.run([sys.executable, "-c", code], cwd=project, env=environ, check=True, timeout=60, capture_output=True).stdout
         for _ in range(2)
     )
     assert first == second

@@ -173,6 +173,15 @@ def test_a_dead_kernel_is_recorded_as_dead(bench: Bench, engine: str) -> None:
     assert states == ["completed", "failed", "pending"]
 
 
+def test_what_a_crashing_kernel_said_is_the_reason(bench: Bench) -> None:
+    """The interpreter's own last words are kept."""
+    bench.notebook("work.ipynb", "import ctypes, faulthandler\nfaulthandler.enable()\nctypes.string_at(0)")
+    bench.reprokit("run", "work.ipynb", code=1)
+    run = bench.latest()
+    assert run.status == "interrupted"
+    assert "Segmentation fault" in str(run.reason)
+
+
 def test_a_cell_that_takes_too_long_is_recorded_as_such(bench: Bench) -> None:
     bench.notebook("work.ipynb", "x = 1", "import time\ntime.sleep(600)", "print('never')")
     bench.reprokit("run", "work.ipynb", "--timeout", "2", code=1)

@@ -632,8 +632,16 @@ def test_how_strong_a_changed_tree_is(
     assert verdict.first_divergence.cause == cause
 
 
+def drew(start: str, end: str, entropy: str | None = None) -> dict[str, Any]:
+    states = (("start", start, entropy), ("end", end, None))
+    return {"random": tuple(RandomState(at=at, states={"numpy": state}, entropy=e) for at, state, e in states)}
+
+
 BESIDE_CODE_IN_THE_CELL: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("randomness", {"source": "default_rng()"}, {"source": "default_rng()"}),
+    ("randomness", drew("1", "2"), drew("3", "4")),
+    ("code", drew("1", "1", "e1"), drew("2", "2", "e2")),  # as in any two processes: nothing was drawn
+    ("code", drew("1", "3"), drew("2", "3")),  # the cell seeds
     (  # edited code draws more: the number of draws is the effect
         "code",
         {"random": (RandomState(at="end", states={"numpy": "sha256:1"}),)},
@@ -650,6 +658,25 @@ def test_a_changed_tree_and_what_the_cell_did(
     verdict = compare(dataclasses.replace(a, code=code("1")), over(b, code=code("2")), objects.read)
     assert verdict.first_divergence is not None
     assert verdict.first_divergence.cause == cause
+
+
+def test_a_generator_drawn_from_in_an_earlier_cell_is_randomness(objects: Objects) -> None:
+    def run(state: str, shown: str) -> Run:
+        first = Cell(seq=1, source="df.sample(5)", status="done", **drew(state, f"{state}2"))
+        (second,) = one_cell(objects.outputs(text(shown)), seq=2, **drew(f"{state}2", f"{state}2")).cells
+        return Run(id="run-a", status="done", cells=(first, second), code=code(shown))
+
+    verdict = compare(run("x", "1"), over(run("y", "2")), objects.read)
+    assert verdict.first_divergence is not None
+    assert (verdict.first_divergence.cell, verdict.first_divergence.cause) == (2, "randomness")
+
+
+def test_packages_outweigh_generators_that_were_not_drawn_from(objects: Objects) -> None:
+    a, b = (one_cell(objects.outputs(text(shown)), **drew(shown, shown, shown)) for shown in "12")
+    a = dataclasses.replace(a, environments=environment(numpy="1"))
+    verdict = compare(a, over(b, environments=environment(numpy="2")), objects.read)
+    assert verdict.first_divergence is not None
+    assert verdict.first_divergence.cause == "environment"
 
 
 def test_data_that_changed_outweighs_a_changed_tree(objects: Objects) -> None:

@@ -1,0 +1,102 @@
+"""The background thread does everything in order, survives failures, and stays out of forked children."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+
+from reprokit.capture.worker import Worker
+
+
+def test_work_is_done_in_order() -> None:
+    done: list[int] = []
+    worker = Worker(lambda error: None)
+    for number in range(100):
+        worker.submit(lambda number=number: done.append(number))  # type: ignore[misc]
+    assert worker.wait(10)
+    assert done == list(range(100))
+    worker.stop()
+
+
+def test_a_failure_is_told_and_the_rest_is_done() -> None:
+    told: list[Exception] = []
+    done: list[str] = []
+
+    def tell(error: Exception) -> None:
+        told.append(error)
+        raise RuntimeError("telling failed too")
+
+    worker = Worker(tell)
+    worker.submit(lambda: 1 // 0)  # type: ignore[arg-type, return-value]
+    worker.submit(lambda: done.append("still here"))
+    assert worker.wait(10)
+    assert [type(error) for error in told] == [ZeroDivisionError]
+    assert done == ["still here"]
+    worker.stop()
+
+
+def test_stop_finishes_what_is_queued() -> None:
+    done: list[int] = []
+    gate = threading.Event()
+    worker = Worker(lambda error: None)
+    worker.submit(lambda: gate.wait(10) and None)
+    worker.submit(lambda: done.append(1))
+    gate.set()
+    worker.stop()
+    assert done == [1]
+    assert worker.wait()  # nothing is left to wait for
+    worker.submit(lambda: done.append(2))
+    assert done == [1]
+
+
+def test_waiting_can_be_limited() -> None:
+    gate = threading.Event()
+    worker = Worker(lambda error: None)
+    worker.submit(lambda: gate.wait(10) and None)
+    assert not worker.wait(0.01)
+    gate.set()
+    assert worker.wait(10)
+    worker.stop()
+
+
+FORK = """
+import os, threading, time
+from reprokit.capture.worker import Worker
+worker = Worker(print)
+lock, began = threading.Lock(), threading.Event()
+def work():
+    with lock:
+        began.set()
+        time.sleep({seconds})
+worker.submit(work)
+began.wait()
+at = time.monotonic()
+child = os.fork()
+if child == 0:
+    free = lock.acquire(timeout=0.5)
+    worker.submit(lambda: os._exit(1))
+    worker.wait()
+    worker.stop()
+    os._exit(0 if free == {free} else 2)
+waited = time.monotonic() - at
+assert waited < 1, waited
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+worker.stop()
+"""
+
+
+def test_a_fork_waits_for_a_short_piece_of_work() -> None:
+    subprocess.run([sys.executable, "-c", FORK.format(seconds=0.01, free=True)], check=True, timeout=60)
+
+
+def test_a_fork_does_not_wait_for_a_long_one() -> None:
+    subprocess.run([sys.executable, "-c", FORK.format(seconds=2, free=False)], check=True, timeout=60)
+
+
+def test_the_thread_does_not_keep_a_process_alive() -> None:
+    code = "from reprokit.capture.worker import Worker; import time; Worker(print).submit(lambda: time.sleep(60))"
+    at = time.monotonic()
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+    assert time.monotonic() - at < 30
