@@ -201,7 +201,7 @@ class Session:
 
     def open_cell(self, source: str, *, cell_id: str | None = None, entered: str = "start") -> int:
         """Begin a cell and return its number."""
-        while not self._snapshot_taken:  # it must show the tree before the first cell changes it
+        if not self._snapshot_taken:  # it must show the tree before the first cell changes it
             self._worker.wait()
         seq = self._open_seq = self._next_seq()
         self._check_environment()
@@ -282,11 +282,13 @@ class Session:
         """Record the outputs of a cell as they are now."""
         if self._closed or os.getpid() != self._pid:
             return
-        digest = self.objects.put_bytes(canonical_json(area.outputs), durable=False)
-        self.emit(seq, Patch(set={"outputs": digest}))
+        self.emit(seq, self._guarded("outputs", self._stored_outputs, area))
         if area.cut:
             message = f"{area.cut} characters of output were too many to keep"
             self.gap(Gap(aspect="outputs", message=message, remedy="print less, or write a file", cell=seq))
+
+    def _stored_outputs(self, area: OutputArea) -> Patch:
+        return Patch(set={"outputs": self.objects.put_bytes(canonical_json(area.outputs), durable=False)})
 
     def answer(self, text: str) -> None:
         """Record an answer the user gave to ``input()``."""

@@ -40,7 +40,8 @@ class CapturingClient(PapermillNotebookClient):  # type: ignore[misc]
         order = record.order
         if order.cwd is not None:
             self.resources = {"metadata": {"path": str(order.cwd)}}
-        self.allow_errors = order.keep_going
+        if order.keep_going:
+            self.allow_errors = True
         self._total = sum(self._runs(cell) for cell in self.nb.cells)
         self._done = 0
 

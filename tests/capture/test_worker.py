@@ -75,7 +75,7 @@ began.wait()
 at = time.monotonic()
 child = os.fork()
 if child == 0:
-    free = lock.acquire(timeout=0.5)
+    free = lock.acquire(timeout=0.1)
     worker.submit(lambda: os._exit(1))
     worker.wait()
     worker.stop()
@@ -92,7 +92,7 @@ def test_a_fork_waits_for_a_short_piece_of_work() -> None:
 
 
 def test_a_fork_does_not_wait_for_a_long_one() -> None:
-    subprocess.run([sys.executable, "-c", FORK.format(seconds=2, free=False)], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", FORK.format(seconds=0.6, free=False)], check=True, timeout=60)
 
 
 def test_the_thread_does_not_keep_a_process_alive() -> None:
