@@ -327,7 +327,8 @@ def load(shell: Any) -> None:
         return
     shell.register_magics(ReproMagics(shell))
     shell.input_transformer_manager.cleanup_transforms.insert(0, whole_cell)
-    shell.set_hook("complete_command", _complete, re_key=r"%?%repro")
+    for key in ("%repro", "%%repro"):
+        shell.set_hook("complete_command", _complete, str_key=key)
     order = drive.take()
     if order is not None:
         notebook.start_driven(shell, order)

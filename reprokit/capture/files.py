@@ -225,7 +225,8 @@ class Files:
     def _add_seen_read(self, path: str, use: Use, seen: Seen) -> None:
         use.read = True
         key = None if seen.written or use.written else _key(path)
-        if key is not None and not self._is_new(key):
+        # Writing through shared memory makes no event, but changes both times.
+        if key is not None and min(key[3], key[4]) < self._began_ns:
             use.before = key
             use.own = self._is_product(path, key)
             use.old = self._debts.owe(path, key)

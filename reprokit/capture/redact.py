@@ -19,7 +19,12 @@ _WORD = re.compile(
     r"|private[_-]?key|auth|authorization|cookie|session[_-]?id|dsn)s?(?:$|[^a-z])",
     re.IGNORECASE,
 )
-_COUNTS = re.compile(r"(?:^|_)(max|min|num|n|count|special|pad|eos|bos|memory)_?tokens?$|tokens$", re.IGNORECASE)
+_COUNTS = re.compile(
+    r"(?:^|[^a-z])(?:max|min|num|n|count|new|total|special|added|pad|eos|bos|sep|cls|unk|mask|memory)[_-]?tokens?$"
+    r"|(?:^|[^a-z_-])tokens$|(?:^|[^a-z])tokens?[_-](?:count|limit|length|size|dim|id|ids|type)",
+    re.IGNORECASE,
+)
+_OPTION = re.compile(r"[\w.+-]+")  # --name, or name as in name=value
 _USER_INFO = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^/@\s]+@", re.IGNORECASE)
 _QUERY = re.compile(
     r"(?P<key>[?&;][^=&\s]*(?:token|key|secret|password|signature|sig|auth)[^=&\s]*=)[^&\s]+", re.IGNORECASE
@@ -63,17 +68,17 @@ def value(key: str, content: Any) -> Any:
 def argv(arguments: Iterable[str]) -> tuple[str, ...]:
     """Return a command line without the values of options that name secrets.
 
-    >>> argv(["train.py", "--api-key", "abc", "--token=x", "--lr=1"])
-    ('train.py', '--api-key', '[redacted]', '--token=[redacted]', '--lr=1')
+    >>> argv(["train.py", "--api-key", "abc", "--token=x", "--lr=1", "db.password=x"])
+    ('train.py', '--api-key', '[redacted]', '--token=[redacted]', '--lr=1', 'db.password=[redacted]')
     """
     kept: list[str] = []
     hide_next = False
     for argument in arguments:
         option, equals, _ = argument.partition("=")
-        secret = option.startswith("-") and is_secret(option)
+        secret = _OPTION.fullmatch(option) is not None and is_secret(option)
         if hide_next and not argument.startswith("-"):
             kept.append(HIDDEN)
         else:
             kept.append(f"{option}={HIDDEN}" if secret and equals else url(argument))
-        hide_next = secret and not equals
+        hide_next = secret and not equals and option.startswith("-")
     return tuple(kept)

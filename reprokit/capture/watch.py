@@ -18,9 +18,11 @@ from dataclasses import dataclass
 
 __all__ = ["Seen", "Watch"]
 
-_MODIFY, _OPEN, _MOVED_TO, _CREATE = 0x2, 0x20, 0x80, 0x100
+_MODIFY, _CLOSE_WRITE, _CLOSE_NOWRITE, _OPEN, _MOVED_TO, _CREATE = 0x2, 0x8, 0x10, 0x20, 0x80, 0x100
 _OVERFLOW, _IGNORED, _ISDIR = 0x4000, 0x8000, 0x40000000
-_MASK = _MODIFY | _OPEN | _MOVED_TO | _CREATE
+_WRITTEN = _MODIFY | _MOVED_TO | _CREATE
+_CLOSED = _CLOSE_WRITE | _CLOSE_NOWRITE
+_MASK = _OPEN | _CLOSED | _WRITTEN
 _ONLYDIR = 0x1000000
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES})  # or not ours: nothing can be seen there
 _GATHER_MS = 20
@@ -33,15 +35,28 @@ _LIMIT = 20_000  # folders: beyond it the tree is not a project but a home or a 
 class Seen:
     """What happened to one file since the last drain.
 
+    A file that is opened and then changed by the same opening counts as written only: whether its old
+    bytes were cut off first cannot be told from the events (their order depends on the kernel).
+
     Attributes:
-        read: it was opened before anything was written to it, so its old bytes may have been used.
+        used: it was opened and closed before anything was written to it: its old bytes may have been used.
+        opened: how often it was opened and not closed yet.
         written: it was created, changed or replaced.
-        fresh: the first thing that happened to it was a write (truncating comes before opening).
     """
 
-    read: bool = False
+    used: bool = False
+    opened: int = 0
     written: bool = False
-    fresh: bool = False
+
+    @property
+    def read(self) -> bool:
+        """Whether its bytes as they were at the start may have been used."""
+        return self.used or (self.opened > 0 and not self.written)
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the first thing that happened to it was a write."""
+        return self.written and not self.used
 
 
 class Watch:
@@ -126,20 +141,26 @@ class Watch:
             if mask & (_CREATE | _MOVED_TO) and self._is_watched(folder, name):
                 self._enter(path, seen)
             return
-        if mask & _OPEN and self._is_own(path):
+        if mask & (_OPEN | _CLOSE_NOWRITE) and self._is_own(path, closing=not mask & _OPEN):
             return
         file = seen.setdefault(path, Seen())
         if mask & _OPEN:
-            file.read = file.read or not file.written
-        else:
-            file.fresh = file.fresh or not file.read
+            file.opened += 1
+        elif mask & _WRITTEN:
             file.written = True
+        elif file.opened:  # else it was opened in an earlier cell
+            file.opened -= 1
+            file.used = file.used or not file.written
 
-    def _is_own(self, path: str) -> bool:
+    def _is_own(self, path: str, *, closing: bool) -> bool:
+        closed = path + "\0"
+        key = closed if closing else path
         with self._lock:
-            count = self._own.get(path, 0)
+            count = self._own.get(key, 0)
             if count:
-                self._own[path] = count - 1
+                self._own[key] = count - 1
+                if not closing:
+                    self._own[closed] = self._own.get(closed, 0) + 1
             return bool(count)
 
     def _enter(self, path: str, seen: dict[str, Seen]) -> None:
@@ -150,9 +171,7 @@ class Watch:
             self._overflowed = True
             return
         for name in files:
-            file = seen.setdefault(name, Seen())
-            file.fresh = file.fresh or not file.read
-            file.written = True
+            seen.setdefault(name, Seen()).written = True
 
     def _is_watched(self, folder: str, name: str) -> bool:
         return name not in _SKIPPED and os.path.join(folder, name) not in self._skipped

@@ -103,6 +103,11 @@ class Kernel:
         self.manager.cleanup_resources()
 
 
+def observed(run: Run) -> list[Cell]:
+    """Return the cells from the one that started the run; a shared kernel has a long past."""
+    return [cell for cell in run.cells if cell.observed]
+
+
 def outputs_of(store: Store, cell: Cell) -> list[dict[str, Any]]:
     """Return a cell's recorded outputs."""
     assert cell.outputs is not None
