@@ -108,7 +108,9 @@ def test_secrets_inside_values() -> None:
 
 def test_secrets_in_files(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
-    path.write_text("db: {password: hunter2, urls: ['s3://k:hunter2@b']}\nsecrets: {one: hunter2}\napi_tokens: [hunter2]")
+    path.write_text(
+        "db: {password: hunter2, urls: ['s3://k:hunter2@b']}\nsecrets: {one: hunter2}\napi_tokens: [hunter2]"
+    )
     values = config.read(path)
     assert "hunter2" not in str(values)
     assert set(values) == {"db.password", "db.urls", "secrets.one", "api_tokens"}

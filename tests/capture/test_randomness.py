@@ -200,7 +200,9 @@ session.stop()
 """
     environ = {**os.environ, "REPROKIT_LOCK": "never"}
     first, second = (
-        subprocess.run([sys.executable, "-c", code], cwd=project, env=environ, check=True, timeout=60, capture_output=True).stdout
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=project, env=environ, check=True, timeout=60, capture_output=True
+        ).stdout
         for _ in range(2)
     )
     assert first == second

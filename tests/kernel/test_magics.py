@@ -58,12 +58,14 @@ def test_verbs_without_a_run_say_so(kernel: Kernel) -> None:
     assert "No run is open" in text(kernel.run("%repro status"))
 
 
-def test_verbs_complete(kernel: Kernel) -> None:
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [("%repro st", {"start", "stop", "status"}), ("%repro start --", {"--seed", "--config", "--tag"})],
+)
+def test_verbs_and_options_complete(kernel: Kernel, line: str, offered: set[str]) -> None:
     kernel.run("%load_ext reprokit")
-    shown = text(kernel.run("print(get_ipython().complete('st', '%repro st')[1])"))
-    assert {"start", "stop", "status"} <= set(eval(shown))
-    shown = text(kernel.run("print(get_ipython().complete('--', '%repro start --')[1])"))
-    assert {"--seed", "--config", "--tag"} <= set(eval(shown))
+    shown = text(kernel.run(f"print(*get_ipython().complete(None, {line!r}, {len(line)})[1])"))
+    assert offered <= set(shown.split())
 
 
 def test_help_names_every_verb(kernel: Kernel) -> None:
