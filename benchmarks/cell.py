@@ -82,7 +82,7 @@ def _compare(what: str, source: str, kernels: Mapping[str, Kernel], count: int) 
 
 
 def _extra(what: str, name: str, times: Mapping[str, Sequence[float]]) -> Row:
-    """Return a row without a bar: how much more the slowest of a hundred takes."""
+    """Return a row without a bar: how much more the slowest in a hundred takes, or what there is of one."""
     late = {key: 1000 * p99(values) for key, values in times.items()}
     peers = ", ".join(f"{key} {value:.2f} ms" for key, value in late.items())
     return Row(what=what, measured=f"{late[name] - late['bare']:.2f} ms", peers=peers)

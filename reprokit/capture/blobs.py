@@ -1,11 +1,13 @@
 """The bytes of working files as git blobs, exactly as they are on disk.
 
 It knows how to name files in bulk, remembers names by file status so that an unchanged file is not read
-twice, and finds the files whose bytes differ from what git's index holds for them. It does not know trees.
+twice, and finds the files whose bytes differ from what git's index holds for them. Blobs that git lacks are
+held for the ``fast-import`` that makes the commit; it writes them with the trees. It does not know trees.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import stat
@@ -24,7 +26,7 @@ __all__ = ["Blobs"]
 _SETTLED_NS = 2_000_000_000  # a file changed this recently may change again without a new time stamp
 _FORMAT = 1
 _MANY = 500  # files; fewer are loose objects, which git packs when it likes
-_BATCH = 2**25  # bytes of files read at a time
+_BATCH = 2**25  # bytes of files held, or read at a time
 _REWRITING = b"filter", b"working-tree-encoding"
 _RESIZING = b"text", b"eol", b"crlf", b"ident"
 
@@ -36,18 +38,23 @@ class Blobs:
         scratch: where git runs.
         memory: the file that remembers names between snapshots; a cache, safe to delete.
         trust: whether a remembered name will do; not where git cannot check that its object is there.
+        kind: how the repository names its objects, "sha1" or "sha256".
     """
 
-    def __init__(self, scratch: Scratch, memory: Path, *, trust: bool = True) -> None:
+    def __init__(self, scratch: Scratch, memory: Path, *, trust: bool = True, kind: str = "sha1") -> None:
         self._scratch = scratch
         self._memory = memory
         self._known = _load(memory) if trust else {}
         self._used: dict[str, Any] = {}
         self._converted: list[Any] = self._known.get("converted", [])
         self._index: dict[str, Any] = {}
+        self._commit: list[str] = []
+        self._kind = kind
+        self._held: dict[str, bytes] = {}
+        self._room = _BATCH
 
     def store(self, files: dict[bytes, os.stat_result]) -> tuple[dict[bytes, str], dict[bytes, str]]:
-        """Store files (path → its status just now).
+        """Name files (path → its status just now); git has their blobs once it has read ``stream``.
 
         Returns:
             Blob ids by path, and why a path has none.
@@ -60,12 +67,41 @@ class Blobs:
             if entry is not None and entry[:-1] == _key(status):
                 ids[path] = entry[-1]
         missing = [path for path in files if path not in ids]
-        new, failed = self._write(missing, files)
+        new, failed = self._hold(missing, files)
         ids.update(new)
+        left = [path for path in missing if path not in new and path not in failed]
+        new, unwritten = self._write(left, files) if left else ({}, {})
+        ids.update(new)
+        failed.update(unwritten)
         for path, oid in ids.items():
             status = files[path]
             if began - max(status.st_mtime_ns, status.st_ctime_ns) > _SETTLED_NS:
                 self._used[os.fsdecode(path)] = [*_key(status), oid]
+        return ids, failed
+
+    def stream(self) -> list[bytes]:
+        """The blobs that git is still to write, as lines for ``git fast-import``."""
+        return [b"blob\ndata %d\n%s" % (len(data), data) for data in self._held.values()]
+
+    def _hold(
+        self, paths: list[bytes], files: dict[bytes, os.stat_result]
+    ) -> tuple[dict[bytes, str], dict[bytes, str]]:
+        """Read and name as many files as there is room for."""
+        ids: dict[bytes, str] = {}
+        failed: dict[bytes, str] = {}
+        for path in paths:
+            if files[path].st_size > self._room:
+                continue
+            try:
+                data = _contents(self._scratch.full(path), files[path])
+            except OSError as error:
+                failed[path] = error.strerror or str(error)
+                continue
+            name = hashlib.new(self._kind, b"blob %d\0" % len(data), usedforsecurity=False)
+            name.update(data)
+            ids[path] = name.hexdigest()
+            self._held[ids[path]] = data
+            self._room -= len(data)
         return ids, failed
 
     def _write(
@@ -160,9 +196,24 @@ class Blobs:
             attributes = [os.fsdecode(path) for path in listing.attributes]
             self._index = {"checksum": listing.index.hex(), "tree": tree, "attributes": attributes}
 
+    def commit(self, key: str) -> tuple[str, str, str] | None:
+        """Return what the last snapshot that was remembered came to, if it was asked for the same."""
+        entry = self._known.get("commit", [])
+        return (entry[1], entry[2], entry[3]) if entry[:1] == [key] else None
+
+    def note_commit(self, key: str, found: tuple[str, str, str]) -> None:
+        """Remember what a snapshot came to."""
+        self._commit = [key, *found]
+
     def remember(self) -> None:
         """Keep the names for the next snapshot; whoever comes last wins."""
-        known = {"format": _FORMAT, "files": self._used, "converted": self._converted, "index": self._index}
+        known = {
+            "format": _FORMAT,
+            "files": self._used,
+            "converted": self._converted,
+            "index": self._index,
+            "commit": self._commit,
+        }
         if known == self._known:
             return
         part = self._memory.with_name(f"{self._memory.name}.{os.getpid()}")

@@ -5,6 +5,9 @@ The tree is the raw bytes of the working files: no filter, no line-end conversio
 through a scratch git directory, so the user's index, HEAD, branches, stash, configuration and reflogs stay
 untouched, and nothing that a repository could run is run. Where the user's repository cannot be used
 (there is none, or it may not be written to), the same objects go into a private one.
+
+While HEAD and the tree are as they were at the last snapshot, its commit serves again. Such a commit's
+message and time are those of the earlier run: the ref is what names a run.
 """
 
 from __future__ import annotations
@@ -120,7 +123,8 @@ def _in_users_repository(repository: Repository, job: _Job) -> CodeState:
     config, room = repository.config, repository.room
     with door.scratch(repository.top, repository.objects, config=config, exclude=exclude, room=room) as scratch:
         repository.copy_index(scratch.folder)
-        blobs = Blobs(scratch, _memory(job, repository.objects), trust=not repository.partial)
+        kind = repository.config.get("extensions.objectformat", "sha1")
+        blobs = Blobs(scratch, _memory(job, repository.objects), trust=not repository.partial, kind=kind)
         listing, base = _look(scratch, repository, blobs)
         as_git_sees = _Change(base)
         _submodules(repository.top, listing, job)
@@ -128,7 +132,7 @@ def _in_users_repository(repository: Repository, job: _Job) -> CodeState:
         as_git_sees.take(scratch, job, blobs, untracked(scratch, listing, job.limit, job.add), listing)
         raw = _Change(removed=list(listing.absent))
         raw.take(scratch, job, blobs, blobs.converted(listing, repository), listing)
-        commit, tree, seen = _commit(scratch, job, repository.commit, as_git_sees, raw)
+        commit, tree, seen = _commit(scratch, job, blobs, repository.commit, as_git_sees, raw)
         blobs.note_index(listing, base)
         blobs.remember()
         git("update-ref", job.ref, commit, cwd=repository.top, env={"GIT_DIR": str(repository.directory)})
@@ -159,7 +163,7 @@ def _in_private_repository(project: Path, repository: Repository | None, job: _J
         blobs = Blobs(scratch, _memory(job, objects))
         change = _Change()
         change.take(scratch, job, blobs, paths, Listing(scratch))
-        commit, tree, _ = _commit(scratch, job, None, change)
+        commit, tree, _ = _commit(scratch, job, blobs, None, change)
         blobs.remember()
         git("update-ref", job.ref, commit, cwd=job.private, env={"GIT_DIR": str(job.private)})
     state = _state("private", job.private, top, tree, commit, job)
@@ -212,25 +216,35 @@ def _base(scratch: Scratch, tree: Callable[[], bytes], listing: Listing, zero: s
 
 
 def _commit(
-    scratch: Scratch, job: _Job, parent: str | None, first: _Change, second: _Change | None = None
+    scratch: Scratch, job: _Job, blobs: Blobs, parent: str | None, first: _Change, second: _Change | None = None
 ) -> tuple[str, str, str]:
-    """Make the snapshot's commit; its parent keeps the recorded commit from being collected.
+    """Return the snapshot's commit; its parent keeps the recorded commit from being collected.
 
-    One ``fast-import`` does what takes three commands that each read and write a whole index.
+    One ``fast-import`` writes blobs, trees and commit, which takes several commands that each start, and
+    read and write a whole index. Nothing is written when the last snapshot asked for the same: ``update-ref``
+    refuses a commit that is gone, and a commit keeps all that it names.
 
     Returns:
         The commit, its tree, and the tree after the first of the changes.
     """
-    message = os.fsencode(job.run_id)
-    lines = [
-        b"commit refs/heads/snapshot",
-        b"mark :1",
-        b"committer reprokit <reprokit@localhost> now",
-        b"data %d\n%s" % (len(message), message),
+    asked = [
         *([b"from " + parent.encode()] if parent else []),
         *first.lines(),
         b'ls ""',
         *(second.lines() if second else []),
+    ]
+    key = digest.checksum(b"\n".join(asked))
+    if known := blobs.commit(key):
+        blobs.note_commit(key, known)
+        return known
+    message = os.fsencode(job.run_id)
+    lines = [
+        *blobs.stream(),
+        b"commit refs/heads/snapshot",
+        b"mark :1",
+        b"committer reprokit <reprokit@localhost> now",
+        b"data %d\n%s" % (len(message), message),
+        *asked,
         b"",
         b"get-mark :1",
         b'ls :1 ""',
@@ -239,6 +253,7 @@ def _commit(
     command = ("fast-import", "--quiet", "--done", "--date-format=now")
     out = scratch.git(*command, stdin=b"\n".join(lines)).decode().splitlines()
     before, commit, after = (line.split("\t")[0].rpartition(" ")[2] for line in out)
+    blobs.note_commit(key, (commit, after, before))
     return commit, after, before
 
 

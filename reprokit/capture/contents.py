@@ -44,7 +44,7 @@ class Contents:
         objects: where bytes are kept.
         limit: largest file kept, in bytes.
         announce: called with a path just before it is read here.
-        tracked: absolute path → (size, git blob id) of what the code snapshot already holds.
+        tracked: absolute path → git blob id of what the code snapshot already holds.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Contents:
         objects: Objects,
         limit: int,
         announce: Callable[[str], None],
-        tracked: Callable[[], Mapping[str, tuple[int, str]]],
+        tracked: Callable[[], Mapping[str, str]],
     ) -> None:
         self._objects = objects
         self._limit = limit
@@ -107,8 +107,8 @@ class Contents:
 
     def _read(self, path: str, key: Key) -> Content:
         at = time.time_ns()
-        size, blob = self._tracked().get(path, (None, None))
-        if size == key[2]:
+        blob = self._tracked().get(path)
+        if blob is not None:
             self._announce(path)
             stored = self._objects.put_file(path, limit=-1, git=True)
             if stored.git_blob == blob:

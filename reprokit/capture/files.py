@@ -42,10 +42,9 @@ class Files:
         self._paths = Paths(context.project, context.ignored, context.settings.ignore)
         self._audit = Audit(self._on_file, self._on_network)
         self._watch: Watch | None = None
-        self._ready = threading.Event()  # the tree is watched, or it is known that it cannot be
         self._background: int | None = None  # the thread that hashes: what it opens is not the user's
         self._contents = Contents(context.objects, context.settings.store_limit, self._announce, lambda: self._tracked)
-        self._tracked: Mapping[str, tuple[int, str]] = {}
+        self._tracked: Mapping[str, str] = {}
         self._blob: Callable[[str], bytes] | None = None
         self._open = False
         self._pid = os.getpid()
@@ -67,14 +66,13 @@ class Files:
         self._context.later(self._begin_watching)
         return Patch()
 
-    def knows(self, tracked: Mapping[str, tuple[int, str]], blob: Callable[[str], bytes] | None = None) -> None:
-        """Tell which files the code snapshot holds: absolute path → (size, git blob id), and how to read one."""
+    def knows(self, tracked: Mapping[str, str], blob: Callable[[str], bytes] | None = None) -> None:
+        """Tell which files the code snapshot holds: absolute path → git blob id, and how to read one."""
         self._tracked = tracked
         self._blob = blob
 
     def before_cell(self, seq: int) -> Patch:
         """Begin a cell: what happened since the last one is nobody's."""
-        self._ready.wait()
         if self._watch is not None:
             self._forget(path for path, seen in self._watch.drain().items() if seen.written)
             if not self._debts:
@@ -294,7 +292,7 @@ class Files:
         if debt is not None:
             return self._debts.settle(path, debt)
         if use.snapshot and self._blob is not None and path in self._tracked:
-            return self._contents.of_bytes(self._blob(self._tracked[path][1]))
+            return self._contents.of_bytes(self._blob(self._tracked[path]))
         return Content(None, None, None, "none", "unstable")
 
     def _tell(self, seq: int, path: str, use: Use, content: Content) -> None:
@@ -337,8 +335,6 @@ class Files:
             self._scanning = True
             message = f"the project's folders cannot be watched ({error.strerror or error})"
             self._context.gap(Gap(aspect=self.aspect, message=message, remedy="see `reprokit doctor`"))
-        finally:
-            self._ready.set()
         self._context.emit(None, Patch(set={"capture": self.capture().to_dict()}))
 
     def _announce(self, path: str) -> None:

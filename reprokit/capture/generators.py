@@ -10,6 +10,7 @@ import base64
 import json
 import random
 import re
+import struct
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -111,14 +112,12 @@ def _numpy_random() -> Any | None:
 
 def _pack_python(state: tuple[Any, ...]) -> Any:
     version, key, gauss = state
-    words = b"".join(word.to_bytes(4, "little") for word in key)
-    return {"version": version, "key": _text(words), "gauss": gauss}
+    return {"version": version, "key": _text(struct.pack(f"<{len(key)}I", *key)), "gauss": gauss}
 
 
 def _unpack_python(data: dict[str, Any]) -> tuple[Any, ...]:
     words = _bytes(data["key"])
-    key = tuple(int.from_bytes(words[at : at + 4], "little") for at in range(0, len(words), 4))
-    return data["version"], key, data["gauss"]
+    return data["version"], struct.unpack(f"<{len(words) // 4}I", words), data["gauss"]
 
 
 # -- numpy --------------------------------------------------------------------------------------
@@ -210,9 +209,12 @@ def _tensor(torch: Any, data: bytes) -> Any:
 
 def _variables(namespace: Mapping[str, Any], numpy_random: Any | None) -> Iterator[Generator]:
     kinds = tuple(_own_kinds(numpy_random))
-    for name, value in list(namespace.items()):
-        # Not isinstance(): it asks a proxy for its `__class__`, and so runs code of the user's.
-        if issubclass(type(value), kinds) and not _OUTPUTS.fullmatch(name):
+    variables = dict(namespace)
+    # By the set of types first: a long session has thousands of variables, and hardly ever a generator.
+    # Not isinstance(): it asks a proxy for its `__class__`, and so runs code of the user's.
+    own = {kind for kind in set(map(type, variables.values())) if issubclass(kind, kinds)}
+    for name, value in variables.items() if own else ():
+        if type(value) in own and not _OUTPUTS.fullmatch(name):
             yield _variable(f"variable {name}", value)
 
 

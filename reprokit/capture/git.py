@@ -56,6 +56,7 @@ _HARDENED = {
 _SWITCHES = [part for key, value in _HARDENED.items() for part in ("-c", f"{key}={value}")]
 
 _MEMORY = "/dev/shm"
+_FEW = 20  # objects; more of them that are new stay one pack
 
 RAW_ATTRIBUTES = b"* -text -eol -filter -ident -working-tree-encoding -crlf -diff -merge\n"
 
@@ -220,14 +221,15 @@ def _scratch_environment(folder: Path, worktree: Path, objects: Path) -> dict[st
 def _config_text(config: Mapping[str, str]) -> bytes:
     """Return a git configuration file: raw bytes need no ``autocrlf``, odd names no ``protectNTFS``.
 
-    ``fast-import`` makes loose objects (like ``hash-object``) of a pack that it need not sync first.
+    ``fast-import`` writes a pack that it need not sync. It keeps the pack of many objects, because a file
+    system takes far longer to make a file for each; few become loose, as ``hash-object`` makes them.
     """
     raw = {
         "checkout.workers": "0",
         "core.autocrlf": "false",
         "core.fsync": "none",
         "core.protectNTFS": "false",
-        "fastimport.unpackLimit": "10000000",
+        "fastimport.unpackLimit": str(_FEW),
         "pack.compression": "1",
     }
     lines = ["[core]", "\trepositoryformatversion = 1", "\tbare = false"]

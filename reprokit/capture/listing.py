@@ -11,19 +11,21 @@ from reprokit.records import CodeState
 __all__ = ["blob", "of"]
 
 
-def of(state: CodeState) -> dict[str, tuple[int, str]]:
-    """Return absolute path → (size in bytes, git blob id) of the regular files in a snapshot.
+def of(state: CodeState) -> dict[str, str]:
+    """Return absolute path → git blob id of the regular files in a snapshot.
+
+    Sizes are not asked for: git would open every object to know them.
 
     Raises:
         GitError: the snapshot cannot be listed.
     """
-    listed = git("ls-tree", "-r", "-z", "-l", state.tree, cwd=Path(state.top), env={"GIT_DIR": state.repository})
+    listed = git("ls-tree", "-r", "-z", state.tree, cwd=Path(state.top), env={"GIT_DIR": state.repository})
     found = {}
     for entry in listed.split(b"\0"):
         head, _, name = entry.partition(b"\t")
         fields = head.split()
-        if len(fields) == 4 and fields[1] == b"blob" and fields[0] != b"120000":
-            found[os.path.join(state.top, os.fsdecode(name))] = (int(fields[3]), fields[2].decode())
+        if len(fields) == 3 and fields[1] == b"blob" and fields[0] != b"120000":
+            found[os.path.join(state.top, os.fsdecode(name))] = fields[2].decode()
     return found
 
 

@@ -225,4 +225,6 @@ def start_driven(shell: Any, drive: Drive) -> None:
 def _status(error: BaseException | None) -> str:
     if error is None or (isinstance(error, SystemExit) and not error.code):
         return "done"
-    return "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+    # A cell that awaits is interrupted by cancelling it.
+    interrupted = isinstance(error, KeyboardInterrupt) or type(error).__name__ == "CancelledError"
+    return "interrupted" if interrupted else "failed"

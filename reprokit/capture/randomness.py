@@ -37,6 +37,7 @@ class Randomness:
         self._context = context
         self._seed = seed
         self._seq = 0
+        self._seeded = 0  # cells since the seed was set: its draws do not depend on what ran before that
         self._entropy = Entropy()
         self._imports = AfterImport(_LATE, self._imported)
         self._last: dict[str, tuple[Any, str]] = {}  # generator → its state and the digest it is stored under
@@ -54,6 +55,7 @@ class Randomness:
     def before_cell(self, seq: int) -> Patch:
         """Record all states and the root for this cell, or put the recorded ones back."""
         self._seq = seq
+        self._seeded += 1
         recorded = self._recorded("start")
         self._entropy.restart(self._root(recorded))
         if recorded is not None:
@@ -61,8 +63,14 @@ class Randomness:
         return Patch(add={"random": [self._observe("start").to_dict()]})
 
     def after_cell(self, seq: int) -> Patch:
-        """Record all states as the cell left them."""
-        return Patch(add={"random": [self._observe("end").to_dict()]})
+        """Record all states as the cell left them; those that changed are written in the background."""
+        taken = self._take(generators.find(self._context.namespace()))
+        if all(self._is_known(generator, state) for generator, state in taken):
+            return Patch(add={"random": [self._record("end", taken).to_dict()]})
+        self._context.later(
+            lambda: self._context.emit(seq, Patch(add={"random": [self._record("end", taken).to_dict()]}))
+        )
+        return Patch()
 
     def stop(self) -> Patch:
         """Put the entry points back."""
@@ -72,7 +80,7 @@ class Randomness:
 
     def seed(self, seed: int) -> list[str]:
         """Seed everything that is loaded, and whatever is imported later; return what was seeded."""
-        self._seed = seed
+        self._seed, self._seeded = seed, 0
         self._entropy.restart(self._root(None))
         return generators.seed_all(seed)
 
@@ -80,19 +88,25 @@ class Randomness:
         if recorded is not None and recorded.entropy is not None:
             return recorded.entropy
         if self._seed is not None:
-            return derived(str(self._seed), f"cell {self._seq}", 16).hex()
+            return derived(str(self._seed), f"cell {self._seeded}", 16).hex()
         return os.urandom(16).hex()
 
     def _observe(self, at: str, newborn: Iterable[Generator] | None = None) -> RandomState:
-        states = {}
-        for generator in generators.find(self._context.namespace()) if newborn is None else newborn:
-            if (digest := self._stored_safely(generator)) is not None:
-                states[generator.name] = digest
+        found = generators.find(self._context.namespace()) if newborn is None else newborn
+        return self._record(at, self._take(found))
+
+    def _record(self, at: str, taken: Iterable[tuple[Generator, Any]]) -> RandomState:
+        states = {generator.name: self._stored(generator, state) for generator, state in taken}
         return RandomState(at=at, states=states, entropy=None if at == "end" else self._entropy.root)
 
-    def _stored_safely(self, generator: Generator) -> str | None:
+    def _take(self, found: Iterable[Generator]) -> list[tuple[Generator, Any]]:
+        """Return the generators that have a state, each with it as it is now."""
+        taken = ((generator, self._state(generator)) for generator in found)
+        return [(generator, state) for generator, state in taken if state is not None]
+
+    def _state(self, generator: Generator) -> Any:
         try:
-            return self._stored(generator)
+            return generator.get()
         except Exception as error:  # a class of the user's own may do anything when asked for its state
             if generator.name not in self._refused:
                 self._refused.add(generator.name)
@@ -100,16 +114,16 @@ class Randomness:
                 self._context.gap(Gap(aspect=self.aspect, message=message, cell=self._seq))
             return None
 
-    def _stored(self, generator: Generator) -> str | None:
-        """Return the digest of a generator's state, writing the object only when it changed."""
-        state = generator.get()
-        if state is None:
-            return None
+    def _is_known(self, generator: Generator, state: Any) -> bool:
         known = self._last.get(generator.name)
-        if known is None or known[0] != state:
-            known = (state, self._context.objects.put_bytes(generator.encode(state), durable=False))
-            self._last[generator.name] = known
-        return known[1]
+        return known is not None and bool(known[0] == state)
+
+    def _stored(self, generator: Generator, state: Any) -> str:
+        """Return the digest of a generator's state, writing the object only when it changed."""
+        if not self._is_known(generator, state):
+            digest = self._context.objects.put_bytes(generator.encode(state), durable=False)
+            self._last[generator.name] = (state, digest)
+        return self._last[generator.name][1]
 
     def _recorded(self, at: str) -> RandomState | None:
         replayed = self._context.replayed

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -34,6 +35,9 @@ from reprokit.store.liveness import this_process
 from reprokit.store.objects import Objects
 
 __all__ = ["Request", "Session"]
+
+_DEADLINE_S = 60
+_SYNC_EVERY_S = 1.0  # what a power cut may cost; a kill costs nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +95,7 @@ class Session:
         self.randomness = Randomness(self._context, request.seed)
         self._fingerprint: str | None = None
         self._token: Any = None
-        self._snapshot_taken = False
+        self._ready = threading.Event()  # the code snapshot is taken and the tree is watched
         self._closed = False
         self._open_seq: int | None = None
         self._began = 0.0
@@ -152,6 +156,7 @@ class Session:
         self._worker.submit(self._snapshot)
         for probe in self._probes:
             self.emit(None, self._guarded(probe.aspect, probe.start))
+        self._worker.submit(self._ready.set)
         self._worker.submit(self._observe_environment)
         self._token = environment.token()
 
@@ -201,8 +206,8 @@ class Session:
 
     def open_cell(self, source: str, *, cell_id: str | None = None, entered: str = "start") -> int:
         """Begin a cell and return its number."""
-        if not self._snapshot_taken:  # it must show the tree before the first cell changes it
-            self._worker.wait()
+        if not _only_starts(source):
+            self._wait_for_snapshot()
         seq = self._open_seq = self._next_seq()
         self._check_environment()
         self._began = time.time()
@@ -214,6 +219,13 @@ class Session:
         patches = [self._guarded(probe.aspect, probe.before_cell, seq) for probe in self._probes]
         self.emit(seq, _joined(Patch(set=opening), *patches))
         return seq
+
+    def _wait_for_snapshot(self) -> None:
+        """Let the first cell begin only when the tree was seen as it was before; never longer than the deadline."""
+        if not self._ready.wait(_DEADLINE_S):
+            self._ready.set()
+            message = f"the project's tree could not be read within {_DEADLINE_S} s: the first cells ran meanwhile"
+            self.gap(Gap(aspect="code", message=message, remedy="keep large untracked folders out of the project"))
 
     def close_cell(self, status: str, *, execution_count: int | None = None, error: str | None = None) -> int | None:
         """End the open cell; ``status`` is "done", "failed" or "interrupted". Return its number."""
@@ -232,7 +244,9 @@ class Session:
         self._tell_cell(seq, status)
         if self._fingerprint is None:
             self._worker.submit(lambda: self.emit(seq, Patch(set={"environment": self._fingerprint})))
-        self._worker.submit(self._sync_sometimes)
+        if time.monotonic() - self._synced > _SYNC_EVERY_S:  # not each time: waking a thread costs the user time
+            self._synced = time.monotonic()
+            self._worker.submit(self._sync)
         return seq
 
     def catch_up(self) -> None:
@@ -304,7 +318,7 @@ class Session:
 
     def say(self, **fields: Any) -> None:
         """Set fields of the run (``params`` and ``tags`` are merged key by key)."""
-        self.emit(None, Patch(set=fields))
+        self.emit(None, Patch(set=redact.value("", fields)))
 
     def note(self, text: str) -> None:
         """Add a note."""
@@ -389,11 +403,6 @@ class Session:
         self.objects.sync()  # an object is durable before the line that names it is
         self.journal.sync()
 
-    def _sync_sometimes(self) -> None:
-        if time.monotonic() - self._synced > 1.0:
-            self._synced = time.monotonic()
-            self._sync()
-
     # -- code and environment, in the background ------------------------------------------------
 
     @property
@@ -408,8 +417,6 @@ class Session:
                 self._take_snapshot()
         except (ReprokitError, OSError) as error:
             self.failed("code", error)
-        finally:
-            self._snapshot_taken = True
 
     def _take_snapshot(self) -> None:
         state, gaps = code.snapshot(
@@ -447,6 +454,11 @@ class Session:
         if status == "interrupted":
             message = "the cell was interrupted: what it did until then cannot be repeated"
             self.gap(Gap(aspect="code", message=message, remedy="run it again to its end", cell=seq))
+
+
+def _only_starts(source: str) -> bool:
+    """Return whether a cell does nothing but start a run, so that the tree cannot change in it."""
+    return all(line.startswith(("%load_ext", "%repro start")) or not line.strip() for line in source.splitlines())
 
 
 def _joined(*patches: Patch) -> Patch:

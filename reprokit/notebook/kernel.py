@@ -17,6 +17,7 @@ from reprokit.capture import drive, launch
 __all__ = ["AgentKernelManager"]
 
 _LAUNCHER = ["-m", "ipykernel_launcher"]
+_POLL_S = 0.01  # how often a kernel that is ending is looked at; jupyter_client's own 0.1 is felt in a short run
 _SOCKET_PATH = 90  # characters: a Unix socket's path may have 107, and its name needs some
 
 
@@ -81,6 +82,13 @@ class AgentKernelManager(AsyncKernelManager):  # type: ignore[misc]
             await super()._async_start_kernel(**{"stdout": log, "stderr": log, **options, "env": environ})
 
     start_kernel = _async_start_kernel
+
+    async def _async_finish_shutdown(
+        self, waittime: float | None = None, pollinterval: float = _POLL_S, restart: bool = False
+    ) -> None:
+        await super()._async_finish_shutdown(waittime=waittime, pollinterval=_POLL_S, restart=restart)
+
+    finish_shutdown = _async_finish_shutdown
 
 
 def _launcher_at(command: Sequence[str]) -> int | None:

@@ -70,13 +70,14 @@ def _dvc(run: Run, uses: Iterable[FileUse], inside: Mapping[str, str | None]) ->
 
 def _dvc_files(code: CodeState) -> dict[str, bytes]:
     """Return the files of DVC's in a snapshot: path from its top → content."""
-    found = {posixpath.relpath(path, code.top): where for path, where in listing.of(code).items()}
-    chosen = {path: where for path, where in found.items() if remote.is_dvc_file(path)}
-    asked = "".join(f"{blob}\n" for _, blob in chosen.values()).encode()
+    found = {posixpath.relpath(path, code.top): blob for path, blob in listing.of(code).items()}
+    chosen = {path: blob for path, blob in found.items() if remote.is_dvc_file(path)}
+    asked = "".join(f"{blob}\n" for blob in chosen.values()).encode()
     told = git("cat-file", "--batch", cwd=Path("/"), env={"GIT_DIR": code.repository}, stdin=asked)
     files, at = {}, 0
-    for path, (size, _) in chosen.items():
-        begin = told.index(b"\n", at) + 1
+    for path in chosen:
+        begin = told.index(b"\n", at) + 1  # after a line "<blob> blob <size>"
+        size = int(told[at:begin].split()[2])
         files[path] = told[begin : begin + size]
         at = begin + size + 1
     return files

@@ -51,9 +51,13 @@ def test_blocks_may_lie_in_each_other() -> None:
 
 
 def test_an_exception_in_the_block_is_not_swallowed() -> None:
-    with pytest.raises(ValueError, match="ours"), deferred():
-        os.kill(os.getpid(), signal.SIGINT)
-        raise ValueError("ours")
+    def fail() -> None:
+        with deferred():
+            os.kill(os.getpid(), signal.SIGINT)
+            raise ValueError("ours")
+
+    with pytest.raises(ValueError, match="ours"):
+        fail()
     wait_for_interrupt()
 
 

@@ -25,8 +25,19 @@ def test_data(name: str, paths: Paths, project: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["module.py", "lib.so", "Notebook.ipynb", ".git/config", ".reprokit/runs/x", "a/__pycache__/x", "logs/x.log"]
-    + ["deep/x.tmp", "node_modules/x.json", ".ipynb_checkpoints/x.csv", "pkg-1.0.dist-info/RECORD"],
+    [
+        "module.py",
+        "lib.so",
+        "Notebook.ipynb",
+        ".git/config",
+        ".reprokit/runs/x",
+        "a/__pycache__/x",
+        "logs/x.log",
+        "deep/x.tmp",
+        "node_modules/x.json",
+        ".ipynb_checkpoints/x.csv",
+        "pkg-1.0.dist-info/RECORD",
+    ],
 )
 def test_noise_in_the_project(name: str, paths: Paths, project: Path) -> None:
     assert not paths.is_data(str(project / name))

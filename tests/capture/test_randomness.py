@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recorded import __file__ as RECORDED
+
+RECORDED = Path(__file__).with_name("recorded.py")
 
 # Each cell leaves what it drew in `result`; a group runs in one process, in order.
 GROUPS = {
@@ -82,7 +83,7 @@ def process(mode: str, cells: Sequence[str], project: Path, **environ: str) -> l
     file = project.parent / "cells.json"
     file.write_text(json.dumps(list(cells)))
     done = subprocess.run(
-        [sys.executable, RECORDED, mode, str(file)],
+        [sys.executable, str(RECORDED), mode, str(file)],
         cwd=project,
         env={**os.environ, "REPROKIT_LOCK": "never", **environ},
         capture_output=True,

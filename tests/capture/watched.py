@@ -50,6 +50,7 @@ class Watched:
             )
         )
         self.files.start()
+        self.worker.wait()  # as the session does: cells begin when the tree is watched
 
     @contextmanager
     def cell(self, *, wait: bool = True) -> Iterator[None]:

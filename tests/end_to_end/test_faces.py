@@ -24,6 +24,8 @@ def test_an_unseeded_notebook_replays_identical(bench: Bench) -> None:
     bench.reprokit("run", "work.ipynb", "--name", "first", "--tag", "team=pricing")
     run = bench.latest()
     assert (run.name, run.kind, run.tags) == ("first", "batch", {"team": "pricing"})
+    bench.reprokit("run", "work.ipynb", "--name", "again")  # overwrites what the first run wrote: that is no input
+    assert "unreplayable" not in bench.reprokit("replay", "again", "--dry-run")
     (bench.project / "numbers.npy").unlink()
     verdict = bench.verdict("first")
     assert verdict["verdict"] == "identical"

@@ -69,6 +69,13 @@ class Kernel:
             pass
         return shown
 
+    def complete(self, code: str) -> list[str]:
+        """Return what the kernel offers at the end of ``code``, each as the whole line it would give."""
+        message = self.client.session.msg("complete_request", {"code": code, "cursor_pos": len(code)})
+        self.client.shell_channel.send(message)
+        content = self.client.get_shell_msg(timeout=_SECONDS)["content"]
+        return [code[: content["cursor_start"]] + match for match in content["matches"]]
+
     def wait_for_text(self, text: str) -> None:
         """Wait until the kernel has printed ``text``."""
         printed = ""

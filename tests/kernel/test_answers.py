@@ -2,27 +2,49 @@
 
 from __future__ import annotations
 
-from kernels import Kernel, observed, text
+from pathlib import Path
+
+from kernels import Kernel, text
+
+PASSWORD = "hunter2-is-a-secret"
 
 
-def test_answers_are_recorded_in_order(kernel: Kernel) -> None:
+def everything_in(folder: Path) -> bytes:
+    """Return all bytes of all files."""
+    return b"\0".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def test_answers_are_recorded(kernel: Kernel) -> None:
     kernel.run("%load_ext reprokit")
-    kernel.run("%repro start answers")
-    shown = kernel.run("first = input('one? ')\nprint(first, input('two? '))", answers=["eins", "zwei"])
+    kernel.run("%repro start asked")
+    shown = kernel.run("name = input('who? ')\nage = input()\nprint(name, age)", answers=["Ada", "36"])
+    assert "Ada 36" in text(shown)
+    kernel.run("other = input('next? ')", answers=["ünï"])
     kernel.run("%repro stop")
-    assert text(shown) == "eins zwei\n"
-    assert observed(kernel.record("answers"))[1].answers == ("eins", "zwei")
+    cells = [cell for cell in kernel.record("asked").cells if cell.answers]
+    assert [cell.answers for cell in cells] == [("Ada", "36"), ("ünï",)]
+    assert kernel.asked[-3:] == [("who? ", False), ("", False), ("next? ", False)]
 
 
-def test_a_password_is_nowhere_in_the_store(kernel: Kernel) -> None:
-    secret = "correct horse battery staple"
+def test_a_password_is_never_recorded(kernel: Kernel) -> None:
     kernel.run("%load_ext reprokit")
-    kernel.run("%repro start secret")
-    kernel.run("import getpass\nn = len(getpass.getpass())", answers=[secret])
+    kernel.run("%repro start guarded")
+    kernel.run("import getpass\nsecret = getpass.getpass('password: ')", answers=[PASSWORD])
+    assert text(kernel.run("len(secret)")) == str(len(PASSWORD))
     kernel.run("%repro stop")
-    run = kernel.record("secret")
-    assert observed(run)[1].answers == ()
-    assert [gap.blocks for gap in run.gaps if "password" in gap.message] == [True]
-    kept = [path for path in (kernel.project / ".reprokit").rglob("*") if path.is_file()]
-    assert kept
-    assert not [path for path in kept if secret.encode() in path.read_bytes()]
+    run = kernel.record("guarded")
+    (gap,) = [gap for gap in run.gaps if "password" in gap.message]
+    assert gap.blocks
+    assert gap.remedy
+    assert all(not cell.answers for cell in run.cells)
+    assert PASSWORD.encode() not in everything_in(kernel.project / ".reprokit")
+    assert kernel.asked[-1] == ("password: ", True)
+
+
+def test_a_front_end_that_cannot_ask(kernel: Kernel) -> None:
+    kernel.run("%load_ext reprokit")
+    kernel.run("%repro start silent")
+    (error,) = kernel.run("input('who? ')")
+    assert error["ename"] == "StdinNotImplementedError"
+    kernel.run("%repro stop")
+    assert all(not cell.answers for cell in kernel.record("silent").cells)

@@ -1,37 +1,72 @@
-"""A kernel that is killed in the middle of a cell loses no finished cell and needs no repair."""
+"""A kernel that is killed in the middle of a cell loses no finished cell."""
 
 from __future__ import annotations
 
-import os
+import hashlib
 import signal
-from hashlib import sha256
 
-from kernels import Kernel, outputs_of, text
+from kernels import Kernel, outputs_of
 
 
-def test_sigkill_in_the_middle_of_a_cell(new_kernel: Kernel) -> None:
-    new_kernel.run("%load_ext reprokit\n%repro start killed")
-    new_kernel.run("print('one')")
-    new_kernel.run("open('kept.txt', 'w').write('two')")
-    (new_kernel.project / "data.txt").write_text("three")
-    new_kernel.run("print(open('data.txt').read())")
-    new_kernel.run("import os\nos.getpid()")
-    new_kernel.send("print('begun', flush=True)\nimport time\ntime.sleep(600)")
-    new_kernel.wait_for_text("begun")
-    assert new_kernel.record().status == "running"
-    process = new_kernel.manager.provisioner.process  # type: ignore[union-attr]
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+def test_kill_in_the_middle_of_a_cell(new_kernel: Kernel) -> None:
+    kernel = new_kernel
+    kernel.run("%load_ext reprokit")
+    kernel.run("%repro start killed")
+    for number in range(5):
+        kernel.run(f"open('out{number}.txt', 'w').write('{number}')\nprint('cell {number}')\n{number} * 10")
+    assert kernel.record("killed").status == "running"
+    kernel.send("import time\nprint('open', flush=True)\ntime.sleep(60)")
+    kernel.wait_for_text("open")
+    kernel.manager.signal_kernel(signal.SIGKILL)
+    kernel.manager.provisioner.process.wait()  # type: ignore[union-attr]
 
-    run = new_kernel.record()
+    run = kernel.record("killed")
     assert run.status == "interrupted"
-    assert "cell 6" in str(run.reason)
-    assert [cell.status for cell in run.cells] == ["done"] * 5 + ["interrupted"]
-    store = new_kernel.store()
-    assert text(outputs_of(store, run.cells[1])) == "one\n"
-    assert text(outputs_of(store, run.cells[3])) == "three\n"
-    (write,) = run.cells[2].writes
-    (read,) = run.cells[3].reads
-    assert write.digest == f"sha256:{sha256(b'two').hexdigest()}"
-    assert read.digest == f"sha256:{sha256(b'three').hexdigest()}"
-    assert store.objects.get_bytes(str(write.digest)) == b"two"
+    finished = [cell for cell in run.cells if cell.source.startswith("open(")]
+    assert [cell.status for cell in finished] == ["done"] * 5
+    for number, cell in enumerate(finished):
+        (use,) = cell.writes
+        assert use.digest == "sha256:" + hashlib.sha256(str(number).encode()).hexdigest()
+        assert kernel.store().objects.get_bytes(use.digest) == str(number).encode()
+        stream, result = outputs_of(kernel.store(), cell)
+        assert stream["text"] == f"cell {number}\n"
+        assert result["data"]["text/plain"] == str(number * 10)
+        assert {state.at for state in cell.random} == {"start", "end"}
+    last = run.cells[-1]
+    assert (last.status, last.source[:11]) == ("interrupted", "import time")
+    assert run.reason == f"the kernel ended in the middle of cell {last.seq}"
+
+
+def test_kill_between_cells(new_kernel: Kernel) -> None:
+    kernel = new_kernel
+    kernel.run("%load_ext reprokit")
+    kernel.run("%repro start left")
+    kernel.run("x = 1")
+    kernel.manager.signal_kernel(signal.SIGKILL)
+    kernel.manager.provisioner.process.wait()  # type: ignore[union-attr]
+    run = kernel.record("left")
+    assert (run.status, run.reason) == ("interrupted", "the kernel ended before the run was stopped")
+    assert [cell.status for cell in run.cells] == ["done"] * 3
+
+
+def test_a_kernel_that_is_shut_down_ends_its_run(new_kernel: Kernel) -> None:
+    kernel = new_kernel
+    kernel.run("%load_ext reprokit")
+    kernel.run("%repro start shut")
+    kernel.run("open('last.txt', 'w').write('x')")
+    kernel.manager.shutdown_kernel(now=False)
+    run = kernel.record("shut")
+    assert run.status == "done"
+    assert run.cells[-1].writes[0].state == "stable"
+
+
+def test_a_crash_of_the_process_is_an_end_like_any_other(new_kernel: Kernel) -> None:
+    kernel = new_kernel
+    kernel.run("%load_ext reprokit")
+    kernel.run("%repro start crashed")
+    kernel.run("before = 1")
+    kernel.send("import os\nos._exit(1)")
+    kernel.manager.provisioner.process.wait()  # type: ignore[union-attr]
+    run = kernel.record("crashed")
+    assert run.status == "interrupted"
+    assert [cell.status for cell in run.cells][-2:] == ["done", "interrupted"]

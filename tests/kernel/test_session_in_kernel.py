@@ -67,8 +67,8 @@ FAILURES = {
     "raise KeyboardInterrupt": ("interrupted", "KeyboardInterrupt"),
     "raise ValueError('https://me:hunter2@host')": ("failed", "ValueError: https://[redacted]@host"),
     "await nothing": ("failed", "NameError"),
-    "%no_such_magic": ("done", None),
-    "%%no_such_cell_magic\nx": ("done", None),
+    "%no_such_magic": ("failed", "UsageError"),
+    "%%no_such_cell_magic\nx": ("failed", "UsageError"),
     "": ("done", None),
 }
 
@@ -164,7 +164,7 @@ DISPLAYS = [
     "import sys\nprint('out')\nsys.stdout.flush()\nprint('err', file=sys.stderr)\nsys.stderr.flush()\nprint('again')",
     "'result'",
     "from IPython.display import display, update_display, clear_output, HTML, Image\ndisplay(1, HTML('<b>x</b>'))",
-    "import base64\nImage(data=base64.b64decode('iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNkYAAAAAYAAjCB0C8AAAAASUVORK5CYII='))",
+    "Image(data=bytes.fromhex('89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c489'))",
     "handle = display('first', display_id='d'); print('between'); handle.update('second')",
     "update_display('third', display_id='d')",
     "for n in range(3):\n    print(n)\n    clear_output(wait=True)\nprint('last')",

@@ -1,0 +1,97 @@
+"""Interrupting a kernel: the cell is recorded as interrupted, the record stays whole, the next cells are fine."""
+
+from __future__ import annotations
+
+import signal
+
+from kernels import Kernel, text
+
+from reprokit.records import Cell
+
+
+def interrupted_cells(kernel: Kernel, name: str) -> list[Cell]:
+    return [cell for cell in kernel.record(name).cells if cell.observed and "%" not in cell.source]
+
+
+def test_in_the_middle_of_a_cell(kernel: Kernel) -> None:
+    kernel.run("%load_ext reprokit")
+    kernel.run("%repro start middle")
+    request = kernel.send("import time\nopen('half.txt', 'w').write('x')\nprint('begun', flush=True)\ntime.sleep(60)")
+    kernel.wait_for_text("begun")
+    kernel.manager.interrupt_kernel()
+    outputs = kernel.outputs_of(request)
+    assert [output["ename"] for output in outputs if output["output_type"] == "error"] == ["KeyboardInterrupt"]
+    assert text(kernel.run("1 + 1")) == "2"
+    kernel.run("%repro stop")
+    first, second = interrupted_cells(kernel, "middle")
+    assert (first.status, second.status) == ("interrupted", "done")
+    assert [use.path for use in first.writes] == ["half.txt"]
+    run = kernel.record("middle")
+    assert run.status == "done"
+    assert any(gap.cell == first.seq and "interrupted" in gap.message for gap in run.gaps)
+
+
+def test_while_awaiting(kernel: Kernel) -> None:
+    kernel.run("%load_ext reprokit")
+    kernel.run("%repro start awaiting")
+    request = kernel.send(
+        "import asyncio\nprint('begun', flush=True)\nfor _ in range(600):\n    await asyncio.sleep(0.1)"
+    )
+    kernel.wait_for_text("begun")
+    kernel.manager.interrupt_kernel()
+    kernel.outputs_of(request)
+    assert text(kernel.run("1 + 1")) == "2"
+    kernel.run("%repro stop")
+    first, second = interrupted_cells(kernel, "awaiting")
+    assert (first.status, second.status) == ("interrupted", "done")
+
+
+# A thread of the kernel's own sends the signal in the middle of a capture, at every place where it may fall:
+# `slow` is called on the way there.
+ARM = """
+import os, signal, threading, time
+from reprokit.capture.files import Files
+original = Files.{moment}
+def slow(self, seq):
+    Files.{moment} = original
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.02)
+    return original(self, seq)
+Files.{moment} = slow
+"""
+
+
+def test_during_the_capture_before_a_cell_it_reaches_the_users_code(kernel: Kernel) -> None:
+    kernel.run("%load_ext reprokit")
+    kernel.run("%repro start before")
+    kernel.run(ARM.format(moment="before_cell"))
+    outputs = kernel.run("try:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    print('reached the cell')")
+    assert "reached the cell" in text(outputs)
+    assert text(kernel.run("1 + 1")) == "2"
+    kernel.run("%repro stop")
+    run = kernel.record("before")
+    assert [cell.status for cell in interrupted_cells(kernel, "before")] == ["done"] * 3
+    assert all(cell.random for cell in interrupted_cells(kernel, "before"))
+    assert not [gap for gap in run.gaps if "could not be observed" in gap.message]
+
+
+def test_during_the_capture_after_a_cell_nothing_is_lost(kernel: Kernel) -> None:
+    kernel.run("%load_ext reprokit")
+    kernel.run("%repro start after")
+    kernel.run(ARM.format(moment="after_cell").replace("import os", "pass\nimport os"))
+    kernel.run("open('kept.txt', 'w').write('x')")
+    assert text(kernel.run("1 + 1")) == "2"
+    kernel.run("%repro stop")
+    cells = interrupted_cells(kernel, "after")
+    assert [cell.status for cell in cells if "kept" not in cell.source] == ["done", "done"]  # the next may be hit
+    assert "1 + 1" in cells[-1].source
+    assert all({state.at for state in cell.random} >= {"start", "end"} for cell in cells)
+
+
+def test_while_the_kernel_is_idle(kernel: Kernel) -> None:
+    kernel.run("%load_ext reprokit")
+    kernel.run("%repro start idle")
+    kernel.manager.signal_kernel(signal.SIGINT)
+    assert text(kernel.run("1 + 1")) == "2"
+    kernel.run("%repro stop")
+    assert kernel.record("idle").status == "done"
