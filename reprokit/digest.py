@@ -19,6 +19,7 @@ __all__ = [
     "canonical_json",
     "checksum",
     "derived",
+    "git_blob",
     "hex_of",
     "is_file_named",
     "of_bytes",
@@ -70,6 +71,17 @@ def of_json(value: Any) -> str:
 def checksum(data: bytes) -> str:
     """Return 16 hex digits that tell a whole journal line from a torn or damaged one."""
     return hashlib.sha256(data).hexdigest()[:16]
+
+
+def git_blob(data: bytes, kind: str = "sha1") -> str:
+    """Return the id that git gives to ``data`` in a repository of this object format ("sha1" or "sha256").
+
+    >>> git_blob(b"")
+    'e69de29bb2d1d6434b8b29ae775ad8c2e48c5391'
+    """
+    name = hashlib.new(kind, b"blob %d\0" % len(data), usedforsecurity=False)
+    name.update(data)
+    return name.hexdigest()
 
 
 def hex_of(digest: str) -> str:

@@ -23,7 +23,8 @@ def test_every_command_of_the_readme_exists() -> None:
 
 def test_every_verb_is_in_the_readme_and_the_other_way_round() -> None:
     section = README.split("## In a notebook")[1].split("## In a terminal")[0]
-    named = {word for code in re.findall(r"`(%?[^`]+)`", section) for word in re.findall(r"^(?:%repro )?([a-z]+)", code)}
+    codes = re.findall(r"`(%?[^`]+)`", section)
+    named = {word for code in codes for word in re.findall(r"^(?:%repro )?([a-z]+)", code)}
     assert set(VERBS) <= named
 
 

@@ -7,7 +7,6 @@ held for the ``fast-import`` that makes the commit; it writes them with the tree
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import stat
@@ -97,9 +96,7 @@ class Blobs:
             except OSError as error:
                 failed[path] = error.strerror or str(error)
                 continue
-            name = hashlib.new(self._kind, b"blob %d\0" % len(data), usedforsecurity=False)
-            name.update(data)
-            ids[path] = name.hexdigest()
+            ids[path] = digest.git_blob(data, self._kind)
             self._held[ids[path]] = data
             self._room -= len(data)
         return ids, failed

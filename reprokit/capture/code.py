@@ -233,7 +233,7 @@ def _commit(
         b'ls ""',
         *(second.lines() if second else []),
     ]
-    key = digest.checksum(b"\n".join(asked))
+    key = digest.of_bytes(b"\n".join(asked))
     if known := blobs.commit(key):
         blobs.note_commit(key, known)
         return known

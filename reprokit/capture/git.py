@@ -40,6 +40,7 @@ _FIXED = {
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_TERMINAL_PROMPT": "0",
     "LC_ALL": "C",
+    "MALLOC_TRIM_THRESHOLD_": str(2**25),  # bytes; glibc else gives memory back, and takes it, for each object
 }
 
 _HARDENED = {

@@ -178,6 +178,54 @@ def test_many_new_files_are_one_pack(project: Path) -> None:
     assert len(listed) == 1201
 
 
+def test_files_beyond_the_room_in_memory_are_kept_too(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dirtied(filled(project))
+    expected = take(project)[0].tree
+    shutil.rmtree(project / ".git" / "refs" / "reprokit")
+    git("prune", "--expire=now", cwd=project)
+    monkeypatch.setattr(blobs, "_BATCH", 20)
+    shutil.rmtree(project.parent / "store")
+    state, gaps = take(project)
+    assert (state.tree, gaps) == (expected, ())
+    git("fsck", "--full", "--strict", cwd=project)
+
+
+def test_a_few_edits_stay_loose_and_many_are_a_pack(project: Path) -> None:
+    def packs() -> int:
+        return len(list((project / ".git" / "objects" / "pack").glob("*.pack")))
+
+    files = [write(project, f"part/{number}.py") for number in range(30)]
+    commit(project)
+    before = packs()
+    files[0].write_bytes(b"edited\r\n")
+    take(project)
+    assert packs() == before
+    for number, path in enumerate(files):
+        path.write_bytes(b"edited %d\r\n\0" % number)
+    state, gaps = take(project, "20260101-000001-aaaaaaaa")
+    assert (packs(), gaps) == (before + 1, ())
+    for number in (0, 29):
+        shown = subprocess.check_output(["git", "cat-file", "blob", f"{state.tree}:part/{number}.py"], cwd=project)
+        assert shown == b"edited %d\r\n\0" % number
+    git("fsck", "--full", "--strict", cwd=project)
+
+
+def test_the_same_tree_of_the_same_commit_is_one_commit(project: Path) -> None:
+    dirtied(filled(project))
+    first, _ = take(project)
+    second, _ = take(project, "20260101-000001-aaaaaaaa")
+    assert (second.snapshot, second.dirty) == (first.snapshot, first.dirty)
+    assert git("rev-parse", first.ref, second.ref, cwd=project).split() == [first.snapshot] * 2
+    git("commit", "-q", "--allow-empty", "-m", "later", cwd=project)
+    third, _ = take(project, "20260101-000002-aaaaaaaa")
+    assert third.snapshot != first.snapshot
+    assert git("rev-parse", f"{third.ref}^", "HEAD", cwd=project).split() == [third.commit] * 2
+    write(project, "src/model.py", "other")
+    fourth, _ = take(project, "20260101-000003-aaaaaaaa")
+    assert fourth.tree != third.tree
+    assert git("show", f"{fourth.ref}:src/model.py", cwd=project) == "other"
+
+
 def test_large_files_are_objects(project: Path) -> None:
     filled(project)
     write(project, "tracked.bin", b"1" * (LIMIT + 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -160,6 +161,14 @@ def test_a_removed_run_leaves_the_list(store: Store, three: list[str]) -> None:
         path.unlink()
     store.layout.run_folder(three[1]).rmdir()
     assert [run.id for run in store.runs()] == [three[2], three[0]]
+
+
+def test_a_run_removed_while_another_comes_is_noticed(store: Store, three: list[str]) -> None:
+    assert len(store.runs()) == 3
+    store.layout.run_folder(three[2]).rename(store.layout.run_folder("20990101-000000-aaaaaaaa"))
+    assert {run.id for run in store.runs()} == {three[0], three[1], "20990101-000000-aaaaaaaa"}
+    shutil.rmtree(store.layout.runs)
+    assert store.runs() == []
 
 
 def test_what_is_no_run_is_not_listed(store: Store, three: list[str]) -> None:
