@@ -1,42 +1,80 @@
 """Keeps Ctrl-C out of the middle of a capture, without losing it.
 
 A KeyboardInterrupt inside an IPython event callback is printed and forgotten by IPython: the record
-would be torn and the user's wish ignored. So it waits until the callback is over.
+would be torn and the user's wish ignored. One that is delivered a little later may hit the kernel's own
+work, and the reply to the front end is lost. So it is handed to the user's code itself, as its first
+statement: to this cell, or, when the cell has just ended, to one that follows at once ("run all cells").
 """
 
 from __future__ import annotations
 
+import ast
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["deferred"]
+__all__ = ["Held", "Owed", "deferred"]
 
-_AFTER_S = 0.005  # long enough for the callback to return, too short for anyone to notice
+_AT_ONCE_S = 1.0  # a cell that begins later was not what the user wanted to stop
+_FIRST = f"__import__('signal').raise_signal({int(signal.SIGINT)})"
+
+
+class Held:
+    """A handler that remembers that SIGINT came."""
+
+    came = False
+
+    def __call__(self, number: int, frame: Any) -> None:
+        self.came = True
+
+    def deliver(self) -> None:
+        """Deliver the signal now, if one came; to be called where the user's own code is the caller."""
+        if self.came:
+            self.came = False
+            signal.raise_signal(signal.SIGINT)
 
 
 @contextmanager
-def deferred() -> Iterator[None]:
-    """Hold back SIGINT while the block runs; deliver it a moment later, to the user's own code."""
+def deferred() -> Iterator[Held]:
+    """Hold back SIGINT while the block runs; the caller says what becomes of it."""
+    held = Held()
     handler = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(handler):
-        yield
+        yield held
         return
-    held: list[int] = []
-
-    def hold(number: int, frame: Any) -> None:
-        held.append(number)
-
-    signal.signal(signal.SIGINT, hold)
+    signal.signal(signal.SIGINT, held)
     try:
-        yield
+        yield held
     finally:
         signal.signal(signal.SIGINT, handler)
-        if held:
-            # To the main thread itself, so that a system call it is waiting in is interrupted too.
-            main = threading.main_thread().ident or 0
-            timer = threading.Timer(_AFTER_S, signal.pthread_kill, (main, signal.SIGINT))
-            timer.daemon = True
-            timer.start()
+
+
+class Owed:
+    """Interrupts that wait for the user's next code.
+
+    It is a transformer of syntax trees, as IPython takes them: while one is owed, the code it is shown
+    begins with that interrupt.
+    """
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+
+    def __bool__(self) -> bool:
+        return self._since is not None
+
+    def add(self, held: Held) -> None:
+        """Owe what was held back."""
+        if held.came:
+            self._since = time.monotonic()
+
+    def visit(self, tree: ast.Module) -> ast.Module:
+        """Return a cell's syntax tree, with the interrupt in front if one is owed."""
+        since, self._since = self._since, None
+        if since is None or time.monotonic() - since > _AT_ONCE_S:
+            return tree
+        first = ast.parse(_FIRST).body[0]
+        tree.body.insert(0, ast.copy_location(first, tree.body[0]) if tree.body else first)
+        return ast.fix_missing_locations(tree)

@@ -15,7 +15,7 @@ from typing import Any
 
 from reprokit.capture.drive import Drive
 from reprokit.capture.fronts import Front, KernelFront, TerminalFront
-from reprokit.capture.interrupts import deferred
+from reprokit.capture.interrupts import Held, Owed, deferred
 from reprokit.capture.session import Request, Session
 from reprokit.errors import UsageError
 
@@ -60,6 +60,7 @@ class Notebook:
         self._depth = 0
         self._cell: Any = None  # what IPython said of the cell that runs
         self._one_cell = False
+        self._owed = Owed()
         shell.events.register("pre_run_cell", self._before)
         shell.events.register("post_run_cell", self._after)
         atexit.register(self._at_exit)
@@ -101,8 +102,9 @@ class Notebook:
         if session.request.drive is None:
             self._end(status, reason)
         elif session.is_last_cell:
-            with deferred():
+            with deferred() as held:
                 self.front.cut(session.close_cell(status) or 0)
+            held.deliver()
         return session.run_id
 
     def finish(self) -> None:
@@ -120,10 +122,11 @@ class Notebook:
     def _end(self, status: str, reason: str | None) -> None:
         session, self.session = self.session, None
         if session is not None:
-            with deferred():
+            with deferred() as held:
                 self.front.flush()
                 session.stop(status, reason)
                 self.front.stop()
+            held.deliver()
 
     def _at_exit(self) -> None:
         if self.session is not None:
@@ -136,17 +139,19 @@ class Notebook:
         if self._depth == 1:
             self._cell = info
             if self.session is not None:
-                with deferred():
+                with deferred() as held:
                     self._guard(lambda: self._enter(info.raw_cell, cell_id=getattr(info, "cell_id", None)))
+                self._owe(held)
 
     def _after(self, result: Any) -> None:
         self._depth = max(0, self._depth - 1)
         if self._depth == 0:
             self._cell = None
             if self.session is not None:
-                with deferred():
+                with deferred() as held:
                     self._guard(lambda: self._leave(result))
                     self._guard(self.number_next)
+                self._owe(held)
 
     def _enter(self, source: str, *, cell_id: str | None = None, entered: str = "start") -> None:
         session = self.session
@@ -160,8 +165,9 @@ class Notebook:
         """A replayed cell reached the place where its run once began: now it counts."""
         session = self.session
         if session is not None and session.recorded_cell is not None and session.recorded_cell.entered == "inside":
-            with deferred():
+            with deferred() as held:
                 self.front.restart(session.restart_cell())
+            held.deliver()
 
     def _leave(self, result: Any) -> None:
         session = self.session
@@ -187,6 +193,15 @@ class Notebook:
         following = None if self.session is None else self.session.next_recorded_cell
         if following is not None and following.execution_count is not None:
             self.shell.execution_count = following.execution_count
+
+    def _owe(self, held: Held) -> None:
+        """Keep an interrupt for the user's next code, and look out for that code only as long as one is owed."""
+        self._owed.add(held)
+        waiting = self._owed in self.shell.ast_transformers
+        if held.came and not waiting:
+            self.shell.ast_transformers.append(self._owed)
+        elif waiting and not self._owed:
+            self.shell.ast_transformers.remove(self._owed)
 
     def _guard(self, action: Callable[[], None]) -> None:
         """Keep a failure of ours out of the user's cell; IPython would print it in each one."""

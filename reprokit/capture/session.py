@@ -94,6 +94,7 @@ class Session:
         self.files = Files(self._context)
         self.randomness = Randomness(self._context, request.seed)
         self._fingerprint: str | None = None
+        self._environment_told = False  # whether the open cell's line says what its environment is
         self._token: Any = None
         self._ready = threading.Event()  # the code snapshot is taken and the tree is watched
         self._closed = False
@@ -214,7 +215,8 @@ class Session:
         opening: dict[str, Any] = {"source": source, "started": self._began, "entered": entered}
         if cell_id is not None:
             opening["cell_id"] = cell_id
-        if self._fingerprint is not None:
+        self._environment_told = self._fingerprint is not None
+        if self._environment_told:
             opening["environment"] = self._fingerprint
         patches = [self._guarded(probe.aspect, probe.before_cell, seq) for probe in self._probes]
         self.emit(seq, _joined(Patch(set=opening), *patches))
@@ -242,7 +244,7 @@ class Session:
         self.emit(seq, _joined(Patch(set=closing), *patches))
         self._open_seq = None
         self._tell_cell(seq, status)
-        if self._fingerprint is None:
+        if not self._environment_told:
             self._worker.submit(lambda: self.emit(seq, Patch(set={"environment": self._fingerprint})))
         if time.monotonic() - self._synced > _SYNC_EVERY_S:  # not each time: waking a thread costs the user time
             self._synced = time.monotonic()

@@ -1,70 +1,70 @@
-"""Ctrl-C during a capture waits until the capture is over, and is never lost."""
+"""Ctrl-C during a capture waits until the capture is over, and is handed to the user's own code."""
 
 from __future__ import annotations
 
+import ast
 import os
 import signal
 import threading
-import time
 
 import pytest
 
-from reprokit.capture.interrupts import deferred
+from reprokit.capture import interrupts
+from reprokit.capture.interrupts import Held, Owed, deferred
 
 
-def wait_for_interrupt() -> None:
-    with pytest.raises(KeyboardInterrupt):
-        time.sleep(10)
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_an_interrupt_comes_after_the_block() -> None:
+def test_an_interrupt_waits_for_the_end_of_the_block() -> None:
     finished = False
-    with deferred():
-        os.kill(os.getpid(), signal.SIGINT)
+    with deferred() as held:
+        interrupt()
         finished = True
     assert finished
-    wait_for_interrupt()
+    assert held.came
+    with pytest.raises(KeyboardInterrupt):
+        held.deliver()
+    held.deliver()  # once is enough
 
 
 def test_two_interrupts_are_one() -> None:
-    with deferred():
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
-    wait_for_interrupt()
-    time.sleep(0.02)
+    with deferred() as held:
+        interrupt()
+        interrupt()
+    with pytest.raises(KeyboardInterrupt):
+        held.deliver()
+    held.deliver()
 
 
-def test_a_sleeping_system_call_is_woken() -> None:
-    began = time.monotonic()
-    with deferred():
-        os.kill(os.getpid(), signal.SIGINT)
-    wait_for_interrupt()
-    assert time.monotonic() - began < 5
+def test_without_an_interrupt_nothing_happens() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with deferred() as held:
+        assert signal.getsignal(signal.SIGINT) is held
+    held.deliver()
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_blocks_may_lie_in_each_other() -> None:
-    with deferred():
-        with deferred():
-            os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.05)  # the inner one's reminder comes while the outer one still holds it back
-    wait_for_interrupt()
+    with deferred() as outer:
+        with deferred() as inner:
+            interrupt()
+        inner.deliver()
+        assert outer.came
+    with pytest.raises(KeyboardInterrupt):
+        outer.deliver()
 
 
-def test_an_exception_in_the_block_is_not_swallowed() -> None:
+def test_an_exception_in_the_block_puts_the_handler_back() -> None:
+    before = signal.getsignal(signal.SIGINT)
+
     def fail() -> None:
         with deferred():
-            os.kill(os.getpid(), signal.SIGINT)
             raise ValueError("ours")
 
     with pytest.raises(ValueError, match="ours"):
         fail()
-    wait_for_interrupt()
-
-
-def test_the_handler_is_put_back() -> None:
-    before = signal.getsignal(signal.SIGINT)
-    with deferred():
-        assert signal.getsignal(signal.SIGINT) is not before
     assert signal.getsignal(signal.SIGINT) is before
 
 
@@ -80,18 +80,12 @@ def test_a_handler_of_the_system_is_let_be(handler: signal.Handlers) -> None:
 
 def test_a_handler_of_the_user_is_called() -> None:
     called: list[int] = []
-    arrived = threading.Event()
-
-    def handler(number: int, frame: object) -> None:
-        called.append(number)
-        arrived.set()
-
-    before = signal.signal(signal.SIGINT, handler)
+    before = signal.signal(signal.SIGINT, lambda number, frame: called.append(number))
     try:
-        with deferred():
-            os.kill(os.getpid(), signal.SIGINT)
+        with deferred() as held:
+            interrupt()
             assert called == []
-        assert arrived.wait(10)
+        held.deliver()
     finally:
         signal.signal(signal.SIGINT, before)
     assert called == [signal.SIGINT]
@@ -109,3 +103,47 @@ def test_other_threads_are_let_be() -> None:
     thread.start()
     thread.join()
     assert seen == [True]
+
+
+# -- what is owed to the user's next code -------------------------------------------------------------
+
+
+def held_back() -> Held:
+    with deferred() as held:
+        interrupt()
+    return held
+
+
+def run(owed: Owed, source: str) -> dict[str, object]:
+    """Run a cell as IPython does: its tree goes through the transformer."""
+    namespace: dict[str, object] = {}
+    exec(compile(owed.visit(ast.parse(source)), "<cell>", "exec"), namespace)
+    return namespace
+
+
+@pytest.mark.parametrize("source", ["x = 1", "", "# nothing", "def f():\n    pass", "import sys; x = 1"])
+def test_the_next_code_begins_with_the_interrupt(source: str) -> None:
+    owed = Owed()
+    assert not owed
+    owed.add(held_back())
+    assert owed
+    with pytest.raises(KeyboardInterrupt):
+        run(owed, source)
+    assert not owed
+    assert "x" not in run(owed, "y = 1")
+
+
+def test_nothing_owed_changes_nothing() -> None:
+    owed = Owed()
+    owed.add(Held())
+    tree = ast.parse("x = 1")
+    assert owed.visit(tree) is tree
+    assert ast.unparse(tree) == "x = 1"
+
+
+def test_one_that_came_long_before_the_next_code_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interrupts, "_AT_ONCE_S", 0.0)
+    owed = Owed()
+    owed.add(held_back())
+    assert run(owed, "x = 1")["x"] == 1
+    assert not owed

@@ -25,6 +25,7 @@ def test_in_the_middle_of_a_cell(kernel: Kernel) -> None:
     kernel.run("%repro stop")
     first, second = interrupted_cells(kernel, "middle")
     assert (first.status, second.status) == ("interrupted", "done")
+    assert first.error == "KeyboardInterrupt: "
     assert [use.path for use in first.writes] == ["half.txt"]
     run = kernel.record("middle")
     assert run.status == "done"
@@ -65,27 +66,46 @@ def test_during_the_capture_before_a_cell_it_reaches_the_users_code(kernel: Kern
     kernel.run("%load_ext reprokit")
     kernel.run("%repro start before")
     kernel.run(ARM.format(moment="before_cell"))
-    outputs = kernel.run("try:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    print('reached the cell')")
-    assert "reached the cell" in text(outputs)
+    (error,) = kernel.run("open('never.txt', 'w').write('x')\ntime.sleep(60)")
+    assert error["ename"] == "KeyboardInterrupt"
+    assert "never.txt" in text([error])  # it is shown where it happened
     assert text(kernel.run("1 + 1")) == "2"
     kernel.run("%repro stop")
     run = kernel.record("before")
-    assert [cell.status for cell in interrupted_cells(kernel, "before")] == ["done"] * 3
-    assert all(cell.random for cell in interrupted_cells(kernel, "before"))
+    cells = interrupted_cells(kernel, "before")
+    assert [cell.status for cell in cells] == ["done", "interrupted", "done"]
+    assert all(cell.random for cell in cells)
+    assert not (kernel.project / "never.txt").exists()
     assert not [gap for gap in run.gaps if "could not be observed" in gap.message]
 
 
-def test_during_the_capture_after_a_cell_nothing_is_lost(kernel: Kernel) -> None:
+def test_during_the_capture_after_a_cell_it_stops_what_follows_at_once(kernel: Kernel) -> None:
     kernel.run("%load_ext reprokit")
     kernel.run("%repro start after")
-    kernel.run(ARM.format(moment="after_cell").replace("import os", "pass\nimport os"))
-    kernel.run("open('kept.txt', 'w').write('x')")
+    armed = kernel.send(ARM.format(moment="after_cell"))
+    request = kernel.send("open('kept.txt', 'w').write('x')\ntime.sleep(60)")  # queued, as in "run all cells"
+    kernel.outputs_of(armed)
+    assert [output["ename"] for output in kernel.outputs_of(request)] == ["KeyboardInterrupt"]
     assert text(kernel.run("1 + 1")) == "2"
     kernel.run("%repro stop")
     cells = interrupted_cells(kernel, "after")
-    assert [cell.status for cell in cells if "kept" not in cell.source] == ["done", "done"]  # the next may be hit
-    assert "1 + 1" in cells[-1].source
+    assert [cell.status for cell in cells] == ["done", "interrupted", "done"]
+    assert [use.path for cell in cells for use in cell.writes] == []
     assert all({state.at for state in cell.random} >= {"start", "end"} for cell in cells)
+
+
+def test_after_very_short_cells_the_kernel_lives_on(kernel: Kernel) -> None:
+    kernel.run("%load_ext reprokit")
+    kernel.run("%repro start short")
+    for moment in ("before_cell", "after_cell") * 3:
+        kernel.run(ARM.format(moment=moment))
+        kernel.run("x = 1")
+        kernel.run("x = 1")
+    assert text(kernel.run("try:\n    print(x)\nexcept KeyboardInterrupt:\n    print(x)")).strip() == "1"
+    kernel.run("%repro stop")
+    run = kernel.record("short")
+    assert {cell.status for cell in run.cells} <= {"done", "interrupted"}
+    assert run.status == "done"
 
 
 def test_while_the_kernel_is_idle(kernel: Kernel) -> None:
