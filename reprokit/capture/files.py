@@ -96,10 +96,12 @@ class Files:
         self._see_tree(seq)
         # A thread of the user's may still be in the middle of an open: hence the copy.
         uses = {path: use for path, use in list(self._uses.items()) if self._matters(path, use)}
-        patch = self._pending(uses)
+        hosts = Patch(add={"network": sorted(self._hosts)} if self._hosts else {})
         if uses:
+            # Written before the work is handed over: what the background then finds out is the last word.
+            self._context.emit(seq, self._pending(uses))
             self._context.later(lambda: self._settle_cell(seq, uses))
-        return patch
+        return hosts
 
     def stop(self) -> Patch:
         """Stop listening and say how much was seen."""
@@ -263,8 +265,6 @@ class Files:
             for access in use.accesses:
                 pending = Content(use.before, None, None, "none", "pending")
                 add.setdefault(f"{access}s", []).append(self._use_record(path, use, access, pending))
-        if self._hosts:
-            add["network"] = sorted(self._hosts)
         return Patch(add=add)
 
     def _settle_cell(self, seq: int, uses: Mapping[str, Use]) -> None:

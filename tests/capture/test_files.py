@@ -487,6 +487,16 @@ def test_a_file_that_changes_while_it_is_in_use_is_told(watched: Watched) -> Non
     assert watched.writes()["big.bin"].digest == sha256(b"short")
 
 
+def test_a_slow_end_of_a_cell_does_not_undo_what_the_background_found(watched: Watched) -> None:
+    watched.begin()
+    Path("in.csv").read_text()
+    Path("out.csv").write_text("x")
+    patch = watched.files.after_cell(1)
+    watched.settle()  # everything is hashed before the session comes to write the end of the cell
+    watched.take(1, patch)
+    assert [use.state for use in (*watched.reads().values(), *watched.writes().values())] == ["stable"] * 2
+
+
 # -- what is kept where ---------------------------------------------------------------------------
 
 

@@ -43,7 +43,7 @@ class Watched:
                 objects=self.objects,
                 settings=settings or Settings(),
                 namespace=dict,
-                emit=self._emit,
+                emit=self.take,
                 later=self.worker.submit,
                 gap=self.gaps.append,
                 ignored=(self.store,),
@@ -55,12 +55,16 @@ class Watched:
     @contextmanager
     def cell(self, *, wait: bool = True) -> Iterator[None]:
         """Run the body as one cell; with ``wait``, until all of it is hashed."""
-        self._seq += 1
-        self._emit(self._seq, self.files.before_cell(self._seq))
+        self.begin()
         yield
-        self._emit(self._seq, self.files.after_cell(self._seq))
+        self.take(self._seq, self.files.after_cell(self._seq))
         if wait:
             self.settle()
+
+    def begin(self) -> None:
+        """Begin a cell."""
+        self._seq += 1
+        self.take(self._seq, self.files.before_cell(self._seq))
 
     def settle(self) -> None:
         """Wait until everything is hashed."""
@@ -70,11 +74,12 @@ class Watched:
     def stop(self) -> Capture:
         """Stop the probe and return the tier that was reached."""
         self.settle()
-        self._emit(None, self.files.stop())
+        self.take(None, self.files.stop())
         self.worker.stop()
         return self.captures[-1]
 
-    def _emit(self, seq: int | None, patch: Patch) -> None:
+    def take(self, seq: int | None, patch: Patch) -> None:
+        """Write a patch, as the session does to its journal."""
         if seq is None:
             if "capture" in patch.set:
                 self.captures.append(Capture.from_dict(patch.set["capture"]))
