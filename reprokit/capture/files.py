@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from reprokit.capture import redact
 from reprokit.capture.audit import Audit
 from reprokit.capture.contents import Content, Contents
 from reprokit.capture.paths import Paths
@@ -302,8 +303,7 @@ class Files:
             was = "was gone before it could be hashed" if content.state == "missing" else "changed while in use"
             message, remedy = f"{name} {was}", "run the cell again while nothing else writes the file"
         elif content.stored == "none" and not use.own:
-            message = f"{name} ({_size(content.size)}) is above the storing limit: only its digest is kept"
-            remedy = "raise `store_limit` in [tool.reprokit], or track it with DVC"
+            message, remedy = _not_kept(name, content)
         else:
             return
         blocks = content.state != "stable" and not use.own
@@ -351,6 +351,17 @@ def _key(path: str) -> Key | None:
     except (OSError, ValueError):
         return None
     return key_of(status) if stat.S_ISREG(status.st_mode) else None
+
+
+def _not_kept(name: str, content: Content) -> tuple[str, str]:
+    """Return why the bytes of a file are not kept, and what to do about it."""
+    if redact.is_secret_file(name):
+        return (
+            f"{name} holds secrets: only its digest is kept",
+            "a replay uses it as it lies there, while it is the same",
+        )
+    why = f"{name} ({_size(content.size)}) is above the storing limit: only its digest is kept"
+    return why, "raise `store_limit` in [tool.reprokit], or track it with DVC"
 
 
 def _size(size: int | None) -> str:

@@ -5,6 +5,8 @@ What is left in place of a secret says so; nothing of it, not even its length, i
 
 from __future__ import annotations
 
+import fnmatch
+import os
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -39,6 +41,30 @@ def is_secret(key: str) -> bool:
     """
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key)
     return bool(_WORD.search(spaced)) and not _COUNTS.search(spaced)
+
+
+SECRET_FILES = (
+    ".env",
+    ".env.*",
+    ".netrc",
+    ".pgpass",
+    "*.pem",
+    "*.key",
+    "id_rsa",
+    "id_ed25519",
+    ".pypirc",
+    "credentials",
+)
+
+
+def is_secret_file(path: str) -> bool:
+    """Return whether a file's name says that secrets are all it holds: its bytes are never kept.
+
+    >>> is_secret_file("/work/.env"), is_secret_file("/work/data.csv")
+    (True, False)
+    """
+    name = os.path.basename(path)
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in SECRET_FILES)
 
 
 def url(text: str) -> str:

@@ -148,7 +148,7 @@ class Session:
         self._count = len(self.request.before)
         if gap is not None:
             self.gap(gap)
-        if self.request.before:
+        if not all(_only_starts(source) for source in self.request.before):
             self.gap(_hidden_state(self._count))
         if self.request.drive is None and "PYTHONHASHSEED" not in os.environ:
             self.gap(_HASH_ORDER)
@@ -245,7 +245,7 @@ class Session:
         self._open_seq = None
         self._tell_cell(seq, status)
         if not self._environment_told:
-            self._worker.submit(lambda: self.emit(seq, Patch(set={"environment": self._fingerprint})))
+            self._worker.submit(lambda: self._tell_environment(seq))
         if time.monotonic() - self._synced > _SYNC_EVERY_S:  # not each time: waking a thread costs the user time
             self._synced = time.monotonic()
             self._worker.submit(self._sync)
@@ -451,6 +451,10 @@ class Session:
         self._fingerprint = observed.fingerprint
         if self.request.drive is None and self.settings.lock == "background":
             environment.lock_in_background(self.layout, self.run_id, observed)
+
+    def _tell_environment(self, seq: int) -> None:
+        if self._fingerprint is not None:
+            self.emit(seq, Patch(set={"environment": self._fingerprint}))
 
     def _tell_cell(self, seq: int, status: str) -> None:
         if status == "interrupted":

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from reprokit.capture import git as door
 from reprokit.capture.git import Scratch
+from reprokit.capture.redact import SECRET_FILES
 from reprokit.capture.repository import locate
 from reprokit.errors import GitError
 
@@ -135,8 +136,8 @@ class Listing:
 
 
 def never_code(top: Path, private: Path) -> bytes:
-    """Return what is never code: environments, caches, and the store itself."""
-    patterns = [os.fsencode(line) for line in _JUNK]
+    """Return what is never code: environments, caches, files of secrets, and the store itself."""
+    patterns = [os.fsencode(line) for line in (*_JUNK, *SECRET_FILES)]
     store = private.resolve().parent
     if top in store.parents:
         name = os.fsencode(store.relative_to(top))

@@ -32,7 +32,7 @@ from reprokit.replay.compare import compare
 from reprokit.replay.editable import python_path
 from reprokit.replay.facts import plan_replay
 from reprokit.replay.lock import Lock
-from reprokit.replay.plan import Plan, wanted
+from reprokit.replay.plan import Plan, Restore, wanted
 from reprokit.store import remote
 from reprokit.store.store import Store
 
@@ -163,12 +163,21 @@ def _put_back(store: Store, run: Run, planned: Plan, before: int, root: Path) ->
     items = [item for item in planned.restores if item.before == before]
     for item in items:
         target = root / item.path
-        if item.source == "object":
+        if not target.parent.resolve().is_relative_to(root.resolve()):
+            _require_in_place(run, item, target)
+        elif item.source == "object":
             store.objects.restore(item.digest, target)
         elif item.source == "project":
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(Path(run.root) / item.path, target)
     remote.restore(Path(run.root), root, {item.path: item.digest for item in items if item.source == "dvc"})
+
+
+def _require_in_place(run: Run, item: Restore, target: Path) -> None:
+    """A link in the project leads outside it: what lies there is used as it is, and never written."""
+    if not is_file_named(target, item.digest):
+        why = f"{item.path} lies behind a link outside the project, and has changed"
+        raise Unreplayable(run.id, [(why, f"put the file with {item.digest} back")])
 
 
 def _moved(path: str, old_root: str, new_root: Path) -> Path:

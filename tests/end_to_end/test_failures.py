@@ -124,6 +124,36 @@ def test_a_file_outside_the_project_is_used_in_place_or_unreplayable(bench: Benc
     assert "shared.txt" in verdict["reasons"][0]
 
 
+def test_a_link_out_of_the_project_is_never_written_through(bench: Bench) -> None:
+    """``data`` is a link to a folder elsewhere: used while its file is the same, else said before anything runs."""
+    elsewhere = Path.home() / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "shared.txt").write_text("shared")
+    (bench.project / "data").symlink_to(elsewhere)
+    bench.notebook("work.ipynb", "print(open('data/shared.txt').read())")
+    bench.reprokit("run", "work.ipynb")
+    assert bench.verdict("latest")["verdict"] == "identical"
+    (elsewhere / "shared.txt").write_text("other")
+    assert bench.verdict("latest", code=2)["verdict"] == "unreplayable"
+    assert (elsewhere / "shared.txt").read_text() == "other"
+
+
+def test_a_file_of_secrets_is_never_kept(bench: Bench) -> None:
+    """Its digest is; a replay uses the file as it lies there."""
+    (bench.project / ".env").write_text("API_TOKEN=correct-horse-battery-staple\n")
+    bench.notebook("work.ipynb", "print(len(open('.env').read()))")
+    bench.reprokit("run", "work.ipynb")
+    assert any(".env" in gap.message for gap in bench.latest().gaps)
+    assert bench.verdict("latest")["verdict"] == "identical"
+    kept = [path for path in (bench.project / ".reprokit").rglob("*") if path.is_file()]
+    assert not [path for path in kept if b"correct-horse" in path.read_bytes()]
+    found = subprocess.run(
+        ["git", "grep", "-c", "correct-horse", bench.latest().code.tree],  # type: ignore[union-attr]
+        cwd=bench.project, capture_output=True, check=False,
+    )  # fmt: skip
+    assert found.returncode == 1, "nor in the snapshot"
+
+
 def test_a_notebook_without_a_kernelspec_runs(bench: Bench) -> None:
     """As some tools write them."""
     bench.notebook("bare.ipynb", "#: parameters\nn = 1", "print(n + 1)", kernelspec=False)
