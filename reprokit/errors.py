@@ -10,13 +10,11 @@
     │   └── SchemaError        a record was written by a newer reprokit
     ├── GitError               git refused a command
     ├── Unreplayable           a replay could not be exact; says why before anything runs
-    ├── EnvironmentBuildError  the locked environment could not be built
-    └── ExecutionError         a notebook could not be run to its end
-        ├── KernelDied         the kernel process ended while a cell ran
-        └── CellTimeout        a cell took longer than it was allowed
+    └── EnvironmentBuildError  the locked environment could not be built
 
 Every error says what happened in one line and, as ``remedy``, what to do next.
-Drift between two runs is never an error: it is a value, the verdict.
+Drift between two runs is never an error: it is a value, the verdict. Nor is a cell that raised or a
+kernel that died: the run's status and reason say so.
 """
 
 from __future__ import annotations
@@ -26,11 +24,8 @@ from pathlib import Path
 
 __all__ = [
     "AmbiguousRun",
-    "CellTimeout",
     "EnvironmentBuildError",
-    "ExecutionError",
     "GitError",
-    "KernelDied",
     "ObjectCorrupt",
     "ObjectMissing",
     "ReprokitError",
@@ -143,19 +138,3 @@ class EnvironmentBuildError(ReprokitError):
     def __init__(self, message: str, *, log: str = "", remedy: str = "") -> None:
         super().__init__(message, remedy=remedy)
         self.log = log
-
-
-class ExecutionError(ReprokitError):
-    """A notebook could not be run to its end; ``cell`` is the last cell that was started (from 1)."""
-
-    def __init__(self, message: str, *, cell: int | None = None, remedy: str = "") -> None:
-        super().__init__(message, remedy=remedy)
-        self.cell = cell
-
-
-class KernelDied(ExecutionError):
-    """The kernel process ended while a cell ran."""
-
-
-class CellTimeout(ExecutionError):
-    """A cell took longer than it was allowed."""

@@ -15,8 +15,6 @@ from urllib.parse import unquote
 
 __all__ = ["Audit"]
 
-_WRITING = os.O_WRONLY | os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC
-
 OnFile = Callable[[Any, str], None]
 
 

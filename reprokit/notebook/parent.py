@@ -36,12 +36,16 @@ class Order:
     Attributes:
         store: where the run is recorded.
         header: fields of the run that the parent knows.
-        drive: what the agent is told; its ``run_id`` is made by ``open_record``.
+        kind: "batch" or "replay".
+        drive: returns what the agent is told, given the run's id.
         python: interpreter of the kernel; the kernelspec's own when None.
         cwd: the kernel's working directory; this process's when None.
         variables: environment variables to set for the kernel, or with None to take away.
         before_cell: called with a cell's number before it runs.
+        numbers: the cells' numbers, in the order in which they run; 1, 2, … when empty.
         keep_going: run the following cells after one that raised.
+        progress: told of each cell.
+        opened: called with the run's id once its record is open.
     """
 
     store: Store
