@@ -93,6 +93,8 @@ class Session:
         self._context = self._make_context(namespace)
         self.files = Files(self._context)
         self.randomness = Randomness(self._context, request.seed)
+        # Randomness last before a cell and first after it: closest to the user's code.
+        self._probes: tuple[Probe, ...] = (self.files, self.randomness)
         self._fingerprint: str | None = None
         self._environment_told = False  # whether the open cell's line says what its environment is
         self._token: Any = None
@@ -406,11 +408,6 @@ class Session:
         self.journal.sync()
 
     # -- code and environment, in the background ------------------------------------------------
-
-    @property
-    def _probes(self) -> tuple[Probe, ...]:
-        # Randomness last before a cell and first after it: closest to the user's code.
-        return (self.files, self.randomness)
 
     def _snapshot(self) -> None:
         drive = self.request.drive

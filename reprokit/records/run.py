@@ -1,115 +1,36 @@
-"""The frozen values that make up a run, and how they become JSON and back.
-
-They know nothing of files, kernels or stores. A record is checked by the round trip
-``from_dict(to_dict())``, so there is one definition of "valid".
-"""
+"""The records that make up a run."""
 
 from __future__ import annotations
 
 import dataclasses
-import types
-import typing
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, TypeVar
+from typing import Any
 
 from reprokit.errors import SchemaError
+from reprokit.records.base import Record
 
 __all__ = [
     "SCHEMA",
     "Assumption",
     "Capture",
     "Cell",
-    "CellVerdict",
     "CodeState",
     "Config",
-    "Difference",
     "Distribution",
-    "Divergence",
     "Environment",
     "FileUse",
-    "FileVerdict",
     "Gap",
+    "Library",
     "Machine",
     "Metric",
     "Process",
     "RandomState",
-    "Record",
+    "RemoteUse",
+    "Resources",
     "Run",
-    "Verdict",
 ]
 
 SCHEMA = "1.0"
-
-R = TypeVar("R", bound="Record")
-
-
-class Record:
-    """Base of all records: frozen dataclasses that round-trip through plain dictionaries."""
-
-    __slots__ = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record as JSON-ready values; fields that hold their default are kept."""
-        return {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
-
-    @classmethod
-    def from_dict(cls: type[R], data: dict[str, Any]) -> R:
-        """Build the record from ``to_dict()``'s form; unknown keys (a newer minor schema) are passed over.
-
-        Raises:
-            TypeError: a value has the wrong type, or a required field is missing.
-        """
-        kinds = _fields(cls)  # type: ignore[arg-type]  # a class is hashable, whatever its metaclass
-        return cls(**{key: _typed(kinds[key], value, key) for key, value in data.items() if key in kinds})
-
-    def validate(self: R) -> R:
-        """Return an equal record, having checked every field's type."""
-        return type(self).from_dict(self.to_dict())
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Record):
-        return value.to_dict()
-    if isinstance(value, (tuple, list)):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return value
-
-
-@cache
-def _fields(cls: type) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
-
-
-def _typed(kind: Any, value: Any, where: str) -> Any:
-    """Return ``value`` as ``kind``, rebuilding nested records and tuples."""
-    origin = typing.get_origin(kind)
-    if kind is Any:
-        return value
-    if origin in (typing.Union, types.UnionType):
-        return _typed_union(typing.get_args(kind), value, where)
-    if origin is tuple and isinstance(value, (list, tuple)):
-        (item, *_) = typing.get_args(kind)
-        return tuple(_typed(item, entry, where) for entry in value)
-    if origin is dict and isinstance(value, dict):
-        _, item = typing.get_args(kind)
-        return {str(key): _typed(item, entry, f"{where}.{key}") for key, entry in value.items()}
-    if isinstance(kind, type) and issubclass(kind, Record) and isinstance(value, dict):
-        return kind.from_dict(value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(kind, type) and isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
-        return value
-    raise TypeError(f"{where} is {value!r}, expected {getattr(kind, '__name__', kind)}")
-
-
-def _typed_union(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
-    if value is None and type(None) in kinds:
-        return None
-    (kind, *_) = [kind for kind in kinds if kind is not type(None)]
-    return _typed(kind, value, where)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,7 +105,9 @@ class FileUse(Record):
     had again: "git" (in the snapshot), "object", or "none". ``state`` is "stable", "unstable"
     (it changed while it was in use), "missing" (it was gone before it could be hashed) or
     "pending" (the process ended before it was hashed). ``source`` names who saw it.
-    ``own`` says of a read that the run had written the file before it read it.
+    ``own`` says of a read that the run had written the file before it read it. When ``files`` is not 0, the
+    path is a folder used as one dataset (it ends with "/"): ``files`` counts what was used of it and ``digest``
+    is of its manifest, a JSON list of the ``FileUse`` of each file.
     """
 
     path: str
@@ -195,6 +118,61 @@ class FileUse(Record):
     state: str = "stable"
     source: str = ""
     own: bool = False
+    files: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteUse(Record):
+    """Data that a cell got from, or sent to, another machine through a library.
+
+    ``kind`` is "http", "storage" (an object store, by fsspec) or "sql"; ``access`` is "read" or "write".
+    ``url`` is an address or data source name without secrets; ``query`` is the SQL that was run.
+    ``version`` is what the other side says names these bytes for good (a version id, an ETag, a
+    Last-Modified). ``digest`` and ``size`` (bytes) are of the bytes, where they came through Python;
+    for a query ``digest`` is of its result and ``rows`` counts it. ``stored`` is as in ``FileUse``.
+    """
+
+    kind: str
+    access: str
+    url: str
+    query: str | None = None
+    version: str | None = None
+    size: int | None = None
+    rows: int | None = None
+    digest: str | None = None
+    stored: str = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources(Record):
+    """What a cell or a run used: ``cpu_s`` is processor time in seconds, of children too.
+
+    ``peak_memory`` is the largest resident memory of the process so far, ``read_bytes`` and ``written_bytes``
+    count what went to and came from storage or files, ``gpu_memory`` is the most that was allocated on GPUs,
+    all in bytes. ``cost`` is in the currency of the configured price.
+    """
+
+    cpu_s: float | None = None
+    peak_memory: int | None = None
+    read_bytes: int | None = None
+    written_bytes: int | None = None
+    gpu_memory: int | None = None
+    cost: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Library(Record):
+    """A shared library of the system, or of a package, that numbers may hang on: BLAS, OpenMP, CUDA, libc.
+
+    ``kind`` is "blas", "openmp", "cuda", "libc" or "other"; ``detail`` holds what it says of itself (threads,
+    architecture, threading layer).
+    """
+
+    name: str
+    kind: str
+    path: str = ""
+    version: str | None = None
+    detail: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,8 +231,10 @@ class Environment(Record):
 class Machine(Record):
     """The computer, and the settings of the process that change numbers: hash seed and threads.
 
-    ``hash_seed`` is PYTHONHASHSEED ("random" when it was not fixed); ``threads`` holds the
-    thread-limit environment variables that were set. ``memory`` is in bytes.
+    ``hash_seed`` is PYTHONHASHSEED ("random" when it was not fixed) and ``hash_secret`` the key (hexadecimal)
+    that this process's string hashes follow from; ``threads`` holds the thread-limit environment variables
+    that were set. ``memory`` is in bytes. ``system_packages`` counts the system's own packages by their
+    manager, with a digest of their list, such as {"dpkg": "402 sha256:…"}.
     """
 
     system: str
@@ -266,6 +246,9 @@ class Machine(Record):
     memory: int | None
     hash_seed: str
     threads: dict[str, str] = dataclasses.field(default_factory=dict)
+    hash_secret: str | None = None
+    distribution: str = ""
+    system_packages: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -295,8 +278,8 @@ class Cell(Record):
     when the run began in the middle of the cell; ``observed`` is False for cells that ran before
     the run began (known by their source alone). ``outputs`` is the digest of a JSON list of
     nbformat outputs. ``answers`` are the lines given to ``input()``. ``network`` lists the hosts
-    contacted. ``environment`` is an ``Environment.fingerprint``. ``started`` is in seconds after
-    the epoch.
+    contacted and ``remote`` the data that came from or went to them. ``environment`` is an
+    ``Environment.fingerprint``. ``started`` is in seconds after the epoch.
     """
 
     seq: int
@@ -315,7 +298,9 @@ class Cell(Record):
     outputs: str | None = None
     answers: tuple[str, ...] = ()
     network: tuple[str, ...] = ()
+    remote: tuple[RemoteUse, ...] = ()
     environment: str | None = None
+    resources: Resources | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -359,6 +344,8 @@ class Run(Record):
     config: Config | None = None
     environments: tuple[Environment, ...] = ()
     machine: Machine | None = None
+    libraries: tuple[Library, ...] = ()
+    resources: Resources | None = None
     writers: tuple[Process, ...] = ()
     cells: tuple[Cell, ...] = ()
     gaps: tuple[Gap, ...] = ()
@@ -382,75 +369,3 @@ class Run(Record):
         if version.partition(".")[0] != SCHEMA.partition(".")[0]:
             raise SchemaError(version)
         return super(Run, cls).from_dict(data)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference(Record):
-    """One thing that is not the same in two runs.
-
-    ``what`` is "source", "output", "status", "read", "write", "metric", "assumption", "param", "config",
-    "random", "missing" or "extra"; ``where`` names it (a path, an output's number and type, a key); ``before`` and
-    ``after`` are short; ``detail`` may be a longer readable difference.
-    """
-
-    what: str
-    where: str
-    before: str = ""
-    after: str = ""
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CellVerdict(Record):
-    """How one cell of a run (``cell``, a ``Cell.seq``) compares with the same cell of another.
-
-    ``rules`` names the comparison rules that made unequal bytes equivalent.
-    """
-
-    cell: int
-    verdict: str
-    rules: tuple[str, ...] = ()
-    differences: tuple[Difference, ...] = ()
-    cause: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileVerdict(Record):
-    """How one file used in ``cell`` compares; ``before`` and ``after`` are digests."""
-
-    path: str
-    access: str
-    cell: int
-    verdict: str
-    before: str | None = None
-    after: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Divergence(Record):
-    """The first cell that differs, the most likely cause, and the difference in one line."""
-
-    cell: int
-    cause: str
-    difference: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict(Record):
-    """The outcome of comparing ``replay`` with ``run``.
-
-    ``verdict`` is "identical", "equivalent", "diverged" or "unreplayable". ``environment`` lists
-    packages that differ, one line each; ``code`` lists files of the two snapshots that differ, where
-    it was looked up. ``reasons`` says why a run is unreplayable.
-    """
-
-    verdict: str
-    run: str
-    replay: str | None = None
-    first_divergence: Divergence | None = None
-    cells: tuple[CellVerdict, ...] = ()
-    files: tuple[FileVerdict, ...] = ()
-    environment: tuple[str, ...] = ()
-    rules: tuple[str, ...] = ()
-    reasons: tuple[str, ...] = ()
-    code: tuple[str, ...] = ()

@@ -1,0 +1,55 @@
+"""The frozen values that make up a run, and how they become JSON and back.
+
+They know nothing of files, kernels or stores. A record is checked by the round trip
+``from_dict(to_dict())``, so there is one definition of "valid".
+"""
+
+from reprokit.records.base import Record
+from reprokit.records.run import (
+    SCHEMA,
+    Assumption,
+    Capture,
+    Cell,
+    CodeState,
+    Config,
+    Distribution,
+    Environment,
+    FileUse,
+    Gap,
+    Library,
+    Machine,
+    Metric,
+    Process,
+    RandomState,
+    RemoteUse,
+    Resources,
+    Run,
+)
+from reprokit.records.verdict import CellVerdict, Difference, Divergence, FileVerdict, Verdict
+
+__all__ = [
+    "SCHEMA",
+    "Assumption",
+    "Capture",
+    "Cell",
+    "CellVerdict",
+    "CodeState",
+    "Config",
+    "Difference",
+    "Distribution",
+    "Divergence",
+    "Environment",
+    "FileUse",
+    "FileVerdict",
+    "Gap",
+    "Library",
+    "Machine",
+    "Metric",
+    "Process",
+    "RandomState",
+    "Record",
+    "RemoteUse",
+    "Resources",
+    "Run",
+    "Verdict",
+]
