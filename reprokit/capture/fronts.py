@@ -27,6 +27,9 @@ class Front(Protocol):
     def restart(self, seq: int) -> None:
         """Forget what cell ``seq`` displayed so far."""
 
+    def is_silent(self) -> bool:
+        """Return whether the open cell displayed nothing so far, and nothing will be reported unless it does."""
+
     def end(self, seq: int) -> None:
         """Cell ``seq`` ended."""
 
@@ -81,7 +84,7 @@ class KernelFront:
 
     def start(self, session: Session) -> None:
         _flush_streams()  # what the cell printed before the run began is none of its outputs
-        self._tap = KernelTap(self._kernel.session, session.outputs)
+        self._tap = KernelTap(self._kernel.session, session.outputs, session.recorded_outputs)
         self._tap.start()
         self._kernel.raw_input = self._answers.wrap(self._kernel.raw_input, session)
         ask_password = self._kernel.getpass
@@ -101,6 +104,9 @@ class KernelFront:
         if self._tap is not None:
             _flush_streams()
             self._tap.restart(self._request())
+
+    def is_silent(self) -> bool:
+        return self._tap is not None and self._tap.is_silent(self._request())
 
     def end(self, seq: int) -> None:
         """Nothing to do: the outputs are reported when the kernel says that it is idle."""
@@ -163,6 +169,9 @@ class ScriptFront:
     def restart(self, seq: int) -> None:
         self._tap.stop()
         self._tap.start()
+
+    def is_silent(self) -> bool:
+        return False  # ``end`` reports at once
 
     def end(self, seq: int) -> None:
         if self._session is not None:

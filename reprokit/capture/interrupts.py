@@ -8,6 +8,8 @@ statement: to this cell, or, when the cell has just ended, to one that follows a
 
 from __future__ import annotations
 
+# What ``signal`` wraps: it turns each number and handler into an enum and back, eight times for every cell.
+import _signal  # type: ignore[import-not-found]
 import ast
 import signal
 import threading
@@ -19,7 +21,8 @@ from typing import Any
 __all__ = ["Held", "Owed", "deferred"]
 
 _AT_ONCE_S = 1.0  # a cell that begins later was not what the user wanted to stop
-_FIRST = f"__import__('signal').raise_signal({int(signal.SIGINT)})"
+_SIGINT = int(signal.SIGINT)
+_FIRST = f"__import__('signal').raise_signal({_SIGINT})"
 
 
 class Held:
@@ -41,15 +44,15 @@ class Held:
 def deferred() -> Iterator[Held]:
     """Hold back SIGINT while the block runs; the caller says what becomes of it."""
     held = Held()
-    handler = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+    handler = _signal.getsignal(_SIGINT)
+    if threading.get_ident() != threading.main_thread().ident or not callable(handler):
         yield held
         return
-    signal.signal(signal.SIGINT, held)
+    _signal.signal(_SIGINT, held)
     try:
         yield held
     finally:
-        signal.signal(signal.SIGINT, handler)
+        _signal.signal(_SIGINT, handler)
 
 
 class Owed:

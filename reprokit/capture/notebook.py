@@ -178,6 +178,7 @@ class Notebook:
             _status(error),
             execution_count=result.execution_count,
             error=None if error is None else f"{type(error).__name__}: {error}",
+            silent=self.front.is_silent(),
         )
         if seq is not None:
             self.front.end(seq)

@@ -10,25 +10,39 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = ["OWN", "KernelTap", "OutputArea", "StreamTap"]
 
 OWN = "reprokit"  # metadata key of displays that are reprokit's own
-_LIMIT = 16 * 10**6  # characters of one stream kept for one cell
+_LIMIT = 64 * 10**6  # characters of text and displays kept for one cell
+_HELD = 50  # cells whose outputs are held in memory
 _KINDS = frozenset(
     {"stream", "display_data", "update_display_data", "execute_result", "error", "clear_output", "status"}
 )
 
 
 class OutputArea:
-    """The outputs of one cell so far."""
+    """The outputs of one cell so far.
 
-    def __init__(self) -> None:
-        self.cut = 0  # characters of streams that were too many to keep
+    Args:
+        outputs: what was recorded of them before.
+    """
+
+    def __init__(self, outputs: Sequence[dict[str, Any]] = ()) -> None:
+        self.cut = 0  # characters that were too many to keep
+        self.touched = bool(outputs)  # whether anything came, even if it was cleared again
         self._entries: list[dict[str, Any] | _Stream] = []
         self._clear = False
+        self._left = _LIMIT
+        for output in outputs:
+            if output["output_type"] == "stream":
+                self.stream(output["name"], output["text"])
+            else:
+                self._entries.append(output)
 
     @property
     def outputs(self) -> list[dict[str, Any]]:
@@ -39,72 +53,109 @@ class OutputArea:
         """Add text to a stream, joining it with what is there."""
         self._before_output()
         last = self._entries[-1] if self._entries else None
-        if not isinstance(last, _Stream) or last.name != name:
-            last = _Stream(name)
-            self._entries.append(last)
-        self.cut += last.add(text)
+        kept = text[: max(0, self._left)]
+        self._spend(len(text))
+        if isinstance(last, _Stream) and last.name == name:
+            last.pieces.append(kept)
+        elif kept or not text:
+            self._entries.append(_Stream(name, [kept]))
 
-    def add(self, kind: str, content: dict[str, Any]) -> dict[str, Any]:
-        """Add a display, a result or an error and return it."""
+    def add(self, kind: str, content: dict[str, Any]) -> dict[str, Any] | None:
+        """Add a display, a result or an error and return it; None when there is too much already."""
         self._before_output()
         output: dict[str, Any] = {"output_type": kind}
         if kind == "error":
             output |= {key: content.get(key) for key in ("ename", "evalue", "traceback")}
         else:
             output |= {"data": content.get("data", {}), "metadata": content.get("metadata", {})}
+            if self._left < 0 or self._spend(_size(output["data"])):
+                return None
         if kind == "execute_result":
             output["execution_count"] = content.get("execution_count")
         self._entries.append(output)
         return output
 
+    def position(self, output: dict[str, Any]) -> int | None:
+        """Return where among the outputs this very one is; None when it was cleared."""
+        return next((at for at, entry in enumerate(self._entries) if entry is output), None)
+
     def clear(self, wait: bool) -> None:
         """Clear the outputs, now or when the next one comes."""
+        self.touched = True
         if wait:
             self._clear = True
         else:
-            self._entries.clear()
+            self._remove_all()
 
     def _before_output(self) -> None:
+        self.touched = True
         if self._clear:
             self._clear = False
-            self._entries.clear()
+            self._remove_all()
+
+    def _remove_all(self) -> None:
+        self._entries.clear()
+        self._left = _LIMIT
+
+    def _spend(self, size: int) -> int:
+        """Take ``size`` characters from what may still be kept; return how many are too many."""
+        self._left -= size
+        beyond = min(size, max(0, -self._left))
+        self.cut += beyond
+        return beyond
 
 
+@dataclass(slots=True)
 class _Stream:
     """What came on one stream without another output in between; kept in pieces, as joining copies."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self._pieces: list[str] = []
-        self._size = 0
-
-    def add(self, text: str) -> int:
-        """Add text and return how many characters were too many."""
-        kept = text[: _LIMIT - self._size]
-        self._pieces.append(kept)
-        self._size += len(kept)
-        return len(text) - len(kept)
+    name: str
+    pieces: list[str]
 
     def output(self) -> dict[str, Any]:
         """Return the stream as an output."""
-        return {"output_type": "stream", "name": self.name, "text": "".join(self._pieces)}
+        return {"output_type": "stream", "name": self.name, "text": "".join(self.pieces)}
+
+
+def _size(data: dict[str, Any]) -> int:
+    return sum(len(item) if isinstance(item, str) else 100 for item in data.values())
+
+
+@dataclass(slots=True)
+class _Heard:
+    """One cell as the tap knows it; ``area`` is None once its outputs are in the record alone."""
+
+    seq: int
+    area: OutputArea | None = field(default_factory=OutputArea)
+    idle: bool = False
+    displays: dict[str, list[Any]] = field(default_factory=dict)  # display id → its outputs, or where they are
 
 
 class KernelTap:
     """Listens to what a Jupyter kernel sends to its front ends.
 
+    Outputs may come long after their cell, from a thread, and displays may be changed at any time. So a
+    cell is never forgotten; but only the latest ones are held in memory, the others come from the record.
+
     Args:
         session: the kernel's ``jupyter_client.session.Session``.
         finished: called with a cell's number and its outputs when the kernel is done with it, and
-            again when more came later.
+            again when more came later; not called for a cell to which nothing came.
+        recall: returns the outputs that were recorded for a cell.
     """
 
-    def __init__(self, session: Any, finished: Callable[[int, OutputArea], None]) -> None:
+    def __init__(
+        self,
+        session: Any,
+        finished: Callable[[int, OutputArea], None],
+        recall: Callable[[int], Sequence[dict[str, Any]]],
+    ) -> None:
         self._session = session
         self._finished = finished
-        self._areas: dict[str, tuple[int, OutputArea]] = {}  # message id of the request → its cell
-        self._displays: dict[str, list[tuple[int, OutputArea, dict[str, Any]]]] = {}
-        self._idle: set[str] = set()
+        self._recall = recall
+        self._cells: dict[str, _Heard] = {}  # message id of the request → its cell
+        self._in_memory: deque[_Heard] = deque()
+        self._shown: dict[str, list[_Heard]] = {}  # display id → the cells that show it
         self._lock = threading.Lock()
         self._send = session.send
         self._pid = os.getpid()
@@ -121,25 +172,53 @@ class KernelTap:
     def begin(self, seq: int, request: str) -> None:
         """Expect the outputs of cell ``seq`` as answers to the message ``request``."""
         with self._lock:
-            self._areas.setdefault(request, (seq, OutputArea()))
+            if request not in self._cells:
+                self._cells[request] = cell = _Heard(seq)
+                self._in_memory.append(cell)
+                self._let_go()
 
     def restart(self, request: str) -> None:
         """Forget what came so far as answers to ``request``."""
         with self._lock:
-            if (cell := self._areas.get(request)) is not None:
-                self._areas[request] = (cell[0], OutputArea())
+            if (cell := self._cells.get(request)) is not None:
+                cell.area = OutputArea()
 
     def forget(self, request: str) -> None:
         """Hear no more answers to ``request``."""
         with self._lock:
-            self._areas.pop(request, None)
+            self._cells.pop(request, None)
+
+    def is_silent(self, request: str) -> bool:
+        """Return whether nothing came so far as an answer to ``request``."""
+        cell = self._cells.get(request)
+        return cell is not None and cell.area is not None and not cell.area.touched
 
     def flush(self) -> None:
         """Report what came for every cell that has not been reported."""
         with self._lock:
-            waiting = [cell for request, cell in self._areas.items() if request not in self._idle]
+            waiting = [(cell.seq, cell.area) for cell in self._in_memory if not cell.idle]
         for seq, area in waiting:
-            self._finished(seq, area)
+            if area is not None:
+                self._finished(seq, area)
+
+    def _let_go(self) -> None:
+        """Hold no more cells in memory than the latest that are done."""
+        while len(self._in_memory) > _HELD and self._in_memory[0].idle:
+            cell = self._in_memory.popleft()
+            if (area := cell.area) is not None:
+                cell.displays = {key: [area.position(one) for one in shown] for key, shown in cell.displays.items()}
+                cell.area = None
+
+    def _area(self, cell: _Heard) -> OutputArea:
+        if cell.area is None:
+            outputs = self._recall(cell.seq)
+            cell.area = OutputArea(outputs)
+            cell.displays = {
+                key: [outputs[at] for at in places if at is not None] for key, places in cell.displays.items()
+            }
+            self._in_memory.append(cell)
+            self._let_go()
+        return cell.area
 
     def _listening_send(self, stream: Any, message: Any, *args: Any, **kwargs: Any) -> Any:
         sent = self._send(stream, message, *args, **kwargs)
@@ -155,42 +234,47 @@ class KernelTap:
             return
         request, content = message["parent_header"].get("msg_id", ""), message["content"]
         with self._lock:
-            cell = self._areas.get(request)
-            done = [] if cell is None else self._put(cell, request, kind, content)
-        for seq, area in done:
+            cell = self._cells.get(request)
+            done = [] if cell is None else self._put(cell, kind, content)
+            areas = [(each.seq, self._area(each)) for each in done]
+        for seq, area in areas:
             self._finished(seq, area)
 
-    def _put(
-        self, cell: tuple[int, OutputArea], request: str, kind: str, content: dict[str, Any]
-    ) -> list[tuple[int, OutputArea]]:
+    def _put(self, cell: _Heard, kind: str, content: dict[str, Any]) -> list[_Heard]:
         """Keep one message; return the cells whose outputs are to be reported now."""
-        seq, area = cell
         if kind == "status":
             if content["execution_state"] != "idle":
                 return []
-            self._idle.add(request)
-            return [cell]
+            cell.idle = True
+            return [cell] if self._area(cell).touched else []
         if OWN in content.get("metadata", {}):
             return []
-        touched = [cell]
+        if kind == "update_display_data":
+            return self._update(content)
+        area = self._area(cell)
         if kind == "stream":
             area.stream(content["name"], content["text"])
         elif kind == "clear_output":
             area.clear(bool(content.get("wait")))
-        elif kind == "update_display_data":
-            touched = self._update(content)
         else:
-            output = area.add(kind, content)
-            if display := content.get("transient", {}).get("display_id"):
-                self._displays.setdefault(display, []).append((seq, area, output))
-        return touched if request in self._idle or kind == "update_display_data" else []
+            self._display(cell, area, kind, content)
+        return [cell] if cell.idle else []
 
-    def _update(self, content: dict[str, Any]) -> list[tuple[int, OutputArea]]:
-        touched = []
-        for seq, area, output in self._displays.get(content.get("transient", {}).get("display_id", ""), []):
-            output["data"], output["metadata"] = content["data"], content["metadata"]
-            touched.append((seq, area))
-        return touched
+    def _display(self, cell: _Heard, area: OutputArea, kind: str, content: dict[str, Any]) -> None:
+        output = area.add(kind, content)
+        if output is not None and (display := content.get("transient", {}).get("display_id")):
+            cell.displays.setdefault(display, []).append(output)
+            shown = self._shown.setdefault(display, [])
+            if cell not in shown:
+                shown.append(cell)
+
+    def _update(self, content: dict[str, Any]) -> list[_Heard]:
+        display = content.get("transient", {}).get("display_id", "")
+        for cell in self._shown.get(display, []):
+            self._area(cell)
+            for output in cell.displays[display]:
+                output["data"], output["metadata"] = content["data"], content["metadata"]
+        return list(self._shown.get(display, []))
 
 
 class StreamTap:

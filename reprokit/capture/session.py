@@ -6,6 +6,7 @@ and end, and so does a ``with`` block in a script. Nothing that fails here reach
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
@@ -96,6 +97,9 @@ class Session:
         # Randomness last before a cell and first after it: closest to the user's code.
         self._probes: tuple[Probe, ...] = (self.files, self.randomness)
         self._fingerprint: str | None = None
+        self._outputs: dict[int, str] = {}  # cell → the object that is its outputs, when there are any
+        self._cut: set[int] = set()  # cells of which it was told that not all outputs are kept
+        self._silence: str | None = None  # the object that is the outputs of a cell without any
         self._environment_told = False  # whether the open cell's line says what its environment is
         self._token: Any = None
         self._ready = threading.Event()  # the code snapshot is taken and the tree is watched
@@ -156,6 +160,7 @@ class Session:
             self.gap(_HASH_ORDER)
         for path in self.request.configs:
             self.add_config(path)
+        self._worker.submit(self._keep_silence)
         self._worker.submit(self._snapshot)
         for probe in self._probes:
             self.emit(None, self._guarded(probe.aspect, probe.start))
@@ -231,8 +236,20 @@ class Session:
             message = f"the project's tree could not be read within {_DEADLINE_S} s: the first cells ran meanwhile"
             self.gap(Gap(aspect="code", message=message, remedy="keep large untracked folders out of the project"))
 
-    def close_cell(self, status: str, *, execution_count: int | None = None, error: str | None = None) -> int | None:
-        """End the open cell; ``status`` is "done", "failed" or "interrupted". Return its number."""
+    def close_cell(
+        self,
+        status: str,
+        *,
+        execution_count: int | None = None,
+        error: str | None = None,
+        silent: bool = False,
+    ) -> int | None:
+        """End the open cell and return its number.
+
+        Args:
+            status: "done", "failed" or "interrupted".
+            silent: the cell displayed nothing so far; ``outputs`` is called if it does so later.
+        """
         seq = self._open_seq
         if seq is None:
             return None
@@ -243,6 +260,8 @@ class Session:
             closing["execution_count"] = execution_count
         if error is not None:
             closing["error"] = redact.url(error)
+        if silent and self._silence is not None:
+            closing["outputs"] = self._silence
         self.emit(seq, _joined(Patch(set=closing), *patches))
         self._open_seq = None
         self._tell_cell(seq, status)
@@ -300,13 +319,23 @@ class Session:
         """Record the outputs of a cell as they are now."""
         if self._closed or os.getpid() != self._pid:
             return
-        self.emit(seq, self._guarded("outputs", self._stored_outputs, area))
-        if area.cut:
-            message = f"{area.cut} characters of output were too many to keep"
+        self.emit(seq, self._guarded("outputs", self._stored_outputs, seq, area))
+        if area.cut and seq not in self._cut:
+            self._cut.add(seq)
+            message = "the cell displayed more than is kept of its outputs"
             self.gap(Gap(aspect="outputs", message=message, remedy="print less, or write a file", cell=seq))
 
-    def _stored_outputs(self, area: OutputArea) -> Patch:
-        return Patch(set={"outputs": self.objects.put_bytes(canonical_json(area.outputs), durable=False)})
+    def recorded_outputs(self, seq: int) -> list[dict[str, Any]]:
+        """Return the outputs of a cell that were recorded so far."""
+        digest = self._outputs.get(seq)
+        return [] if digest is None else json.loads(self.objects.get_bytes(digest))
+
+    def _keep_silence(self) -> None:
+        self._silence = self.objects.put_bytes(canonical_json([]), durable=False)
+
+    def _stored_outputs(self, seq: int, area: OutputArea) -> Patch:
+        digest = self._outputs[seq] = self.objects.put_bytes(canonical_json(area.outputs), durable=False)
+        return Patch(set={"outputs": digest})
 
     def answer(self, text: str) -> None:
         """Record an answer the user gave to ``input()``."""

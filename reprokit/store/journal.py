@@ -19,6 +19,9 @@ from reprokit.digest import canonical_json, checksum
 __all__ = ["Journal", "read", "scan"]
 
 
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+
+
 class Journal:
     """The one writer of one journal file.
 
@@ -34,7 +37,8 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
-        self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        self._fd = os.open(self.path, os.O_CREAT | os.O_EXCL | _APPEND, 0o666)
+        self._identity = _identity(os.fstat(self._fd))
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._whole: int | None = None  # where whole lines end, when a torn one could not be cut at once
@@ -67,6 +71,7 @@ class Journal:
             return
         with self._lock:
             self._require_open()
+            self._size()
             os.fsync(self._fd)
             if not self._anchored:  # the names of the file and of its folder must survive as well
                 for folder in (self.path.parent, self.path.parent.parent):
@@ -76,7 +81,7 @@ class Journal:
     def close(self) -> None:
         """End writing; closing twice is fine."""
         fd, self._fd = self._fd, -1
-        if fd >= 0:
+        if fd >= 0 and self._status(fd) is not None:
             os.close(fd)
 
     def _require_open(self) -> None:
@@ -85,12 +90,13 @@ class Journal:
 
     def _cut_torn(self) -> None:
         if self._whole is not None:
+            self._size()
             os.ftruncate(self._fd, self._whole)
             self._whole = None
 
     def _write(self, line: bytes) -> None:
         """Write all of ``line`` or none of it: a torn line in the middle would hide the lines after it."""
-        start = os.fstat(self._fd).st_size
+        start = self._size()
         try:
             done = os.write(self._fd, line)
             while done < len(line):
@@ -99,6 +105,26 @@ class Journal:
             self._whole = start
             self._cut_torn()
             raise
+
+    def _size(self) -> int:
+        """Return the file's size; open it again when somebody closed it: its number may be another file's now."""
+        status = self._status(self._fd)
+        if status is None:
+            self._fd = os.open(self.path, _APPEND)
+            status = os.fstat(self._fd)
+            self._identity = _identity(status)
+        return status.st_size
+
+    def _status(self, fd: int) -> os.stat_result | None:
+        try:
+            status = os.fstat(fd)
+        except OSError:
+            return None
+        return status if _identity(status) == self._identity else None
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def read(path: Path) -> list[dict[str, Any]]:

@@ -185,13 +185,12 @@ class Objects:
         return whole
 
     def _draft(self) -> contextlib.AbstractContextManager[tuple[int, str]]:
-        return _temporary(f"{self.root}/tmp-{os.urandom(8).hex()}", 0o600)
+        return _temporary(f"{self.root}/tmp-{os.urandom(8).hex()}", 0o444)
 
     def _publish(self, out: int, draft: str, digest: str, durable: bool) -> None:
         """Give a finished draft its name: never before its bytes are on the disk, when that is asked for."""
         target = self._where(digest)
         folder = target.rpartition("/")[0]
-        os.fchmod(out, 0o444)
         if durable:
             os.fsync(out)
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 import threading
@@ -84,7 +85,13 @@ def message(kind: str, request: str, **content: Any) -> dict[str, Any]:
 
 def tap(wire: Wire) -> tuple[KernelTap, list[tuple[int, list[dict[str, Any]]]]]:
     told: list[tuple[int, list[dict[str, Any]]]] = []
-    listener = KernelTap(wire, lambda seq, area: told.append((seq, area.outputs)))
+    record: dict[int, list[dict[str, Any]]] = {}
+
+    def finished(seq: int, area: OutputArea) -> None:
+        record[seq] = json.loads(json.dumps(area.outputs))
+        told.append((seq, record[seq]))
+
+    listener = KernelTap(wire, finished, lambda seq: record.get(seq, []))
     listener.start()
     return listener, told
 
@@ -126,13 +133,50 @@ def test_what_is_reprokits_own_is_no_output() -> None:
     listener.begin(1, "r")
     wire.send(None, message("display_data", "r", data={"text/plain": "ours"}, metadata={OWN: {"own": True}}))
     wire.send(None, message("status", "r", execution_state="idle"))
-    assert told == [(1, [])]
+    assert told == []
+    assert listener.is_silent("r")
     assert len(wire.sent) == 2
+
+
+def test_outputs_of_long_ago_are_not_held_in_memory_and_still_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outputs, "_HELD", 3)
+    wire = Wire()
+    listener, told = tap(wire)
+    show = {"metadata": {}, "transient": {"display_id": "d"}}
+    for seq in range(1, 10):
+        listener.begin(seq, str(seq))
+        wire.send(None, message("stream", str(seq), name="stdout", text=f"{seq} "))
+        if seq < 3:
+            wire.send(None, message("display_data", str(seq), data={"text/plain": "old"}, **show))
+        wire.send(None, message("status", str(seq), execution_state="idle"))
+    assert len(listener._in_memory) == 3
+    told.clear()
+    wire.send(None, message("stream", "1", name="stdout", text="late"))
+    wire.send(None, message("update_display_data", "9", data={"text/plain": "new"}, **show))
+    wire.send(None, message("clear_output", "4", wait=False))
+    assert len(listener._in_memory) <= 4
+    shown = {"output_type": "display_data", "data": {"text/plain": "new"}, "metadata": {}}
+    assert dict(told) == {
+        1: [stream("stdout", "1 "), shown, stream("stdout", "late")],
+        2: [stream("stdout", "2 "), shown],
+        4: [],
+    }
+
+
+def test_a_cell_that_shows_too_much_is_cut_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outputs, "_LIMIT", 10)
+    area = OutputArea()
+    area.stream("stdout", "123456")
+    assert area.add("display_data", {"data": {"text/plain": "123"}}) is not None
+    assert area.add("display_data", {"data": {"text/plain": "123"}}) is None
+    area.stream("stderr", "more")
+    assert [entry["output_type"] for entry in area.outputs] == ["stream", "display_data"]
+    assert area.cut == 2 + 4
 
 
 def test_a_failure_of_ours_does_not_stop_a_message() -> None:
     wire = Wire()
-    listener = KernelTap(wire, lambda seq, area: 1 // 0)  # type: ignore[arg-type, return-value]
+    listener = KernelTap(wire, lambda seq, area: 1 // 0, lambda seq: [])  # type: ignore[arg-type, return-value]
     listener.start()
     listener.begin(1, "r")
     wire.send(None, {"nothing": "of the form"})

@@ -133,3 +133,20 @@ def test_what_is_not_json_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
         journal.append({"set": {"name": object()}})
     journal.close()
     assert journal.path.stat().st_size == 0
+
+
+def test_a_file_descriptor_that_somebody_closed_is_never_written_to(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.append({"set": {"name": "before"}})
+    os.close(journal._fd)
+    with open(tmp_path / "theirs", "wb") as theirs:
+        assert theirs.fileno() == journal._fd  # the number was given out again
+        journal.append({"set": {"name": "after"}})
+        journal.sync()
+    journal.append({"set": {"name": "last"}})
+    os.close(journal._fd)
+    with open(tmp_path / "theirs", "ab") as theirs:
+        journal.close()
+        theirs.write(b"x")
+    assert (tmp_path / "theirs").read_bytes() == b"x"
+    assert [patch["set"]["name"] for patch in read(tmp_path / "journal.jsonl")] == ["before", "after", "last"]
