@@ -235,7 +235,8 @@ class Kernel:
             pass
         taken = time.perf_counter() - began
         if reply["content"]["status"] != "ok":
-            raise RuntimeError(f"{source!r} failed: {reply['content']}")
+            content = reply["content"]
+            raise RuntimeError(f"{source!r} failed: {content.get('ename')}: {content.get('evalue')}")
         return taken
 
     def value(self, expression: str) -> Any:
@@ -248,6 +249,10 @@ class Kernel:
         """Return the CPU time that the kernel has used so far, in all its threads, in seconds."""
         times = psutil.Process(self._manager.provisioner.pid).cpu_times()
         return float(times.user + times.system)
+
+    def memory(self) -> int:
+        """Return the kernel's resident memory in bytes."""
+        return int(psutil.Process(self._manager.provisioner.pid).memory_info().rss)
 
     @staticmethod
     def _is_idle(message: Mapping[str, Any], request: str) -> bool:
