@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ class Drive:
         order: in a replay, the numbers of the recorded cells in the order they will run.
         cells: in a replay, the recorded cells.
         front: what the recorded session sat at; a replay displays as that did.
+        hash_secret: in a replay, the key that string hashes are to follow from; see ``hash_secret``.
+        places: in a replay, where modules from outside the project were put back, by name.
     """
 
     run_id: str
@@ -42,6 +45,8 @@ class Drive:
     code: CodeState | None = None
     order: tuple[int, ...] = ()
     cells: tuple[Cell, ...] = field(default=())
+    places: Mapping[str, str] = field(default_factory=dict)
+    hash_secret: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the order as JSON-ready values."""
@@ -54,6 +59,8 @@ class Drive:
             "code": None if self.code is None else self.code.to_dict(),
             "order": list(self.order),
             "cells": [cell.to_dict() for cell in self.cells],
+            "places": dict(self.places),
+            "hash_secret": self.hash_secret,
         }
 
     @classmethod
@@ -68,6 +75,8 @@ class Drive:
             code=None if data["code"] is None else CodeState.from_dict(data["code"]),
             order=tuple(data["order"]),
             cells=tuple(Cell.from_dict(cell) for cell in data["cells"]),
+            places=data.get("places", {}),
+            hash_secret=data.get("hash_secret"),
         )
 
 

@@ -3,17 +3,20 @@
     python .../reprokit/capture/launch.py kernel -f CONNECTION_FILE …
     python .../reprokit/capture/launch.py script FILE ARGUMENTS…
 
-The environment needs no reprokit of its own, and ``sys.path`` stays what it would have been.
+The environment needs no reprokit of its own, and ``sys.path`` stays what it would have been. A kernel carries
+the native recorder from its start: it is started anew with it, under the same process id, where it was not yet.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import runpy
 import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent
+AGAIN = "REPROKIT_LAUNCHED"
 
 
 def load_agent() -> None:
@@ -28,9 +31,20 @@ def load_agent() -> None:
     spec.loader.exec_module(module)
 
 
+def carry_recorder() -> None:
+    """Begin anew with the recorder in front of the C library; once, and only where there is one."""
+    preload = runpy.run_path(str(PACKAGE / "capture" / "preload.py"))  # alone: this process may not live on
+    if os.environ.pop(AGAIN, None) is None and not preload["is_carried"]():
+        variables = preload["carried"](os.environ)
+        if variables:
+            os.execve(sys.executable, sys.orig_argv, {**os.environ, **variables, AGAIN: "1"})
+
+
 def main() -> None:
     """Run what the command line asks for in this process."""
     what, arguments = sys.argv[1], sys.argv[2:]
+    if what == "kernel":
+        carry_recorder()
     del sys.path[0]  # the folder of this file, which Python put there
     load_agent()
     if what == "kernel":

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,10 +95,10 @@ def _git() -> Check:
     return Check(check="git", status="ok", detail=f"{found.removeprefix('git version ')} at {path}")
 
 
-def _ask(command: list[str]) -> str | None:
+def _ask(command: list[str], environ: Mapping[str, str] | None = None) -> str | None:
     """Return the first line that a command prints, or None when it fails or takes longer than 20 s."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True, env=environ)
     except (OSError, subprocess.SubprocessError):
         return None
     return (done.stdout.splitlines() or [""])[0].strip()
@@ -137,12 +137,32 @@ def _space(folder: Path) -> Check:
 
 
 def _capture() -> Check:
-    if sys.platform == "linux":
-        detail = "an ordinary kernel gets the tier watch (audit hook and inotify)"
-        return Check(check="capture", status="ok", detail=detail)
-    detail = "an ordinary kernel gets the tier basic: files that C libraries open may be missed"
-    remedy = "run the notebook on Linux where every file counts"
-    return Check(check="capture", status="warn", detail=detail, remedy=remedy)
+    """Tell the best tier to be had here, which a recorder that is there but does not run is no help for."""
+    from reprokit.capture import preload
+
+    if sys.platform != "linux":
+        detail = "the tier basic: files that C libraries open may be missed"
+        remedy = "run the notebook on Linux where every file counts"
+        return Check(check="capture", status="warn", detail=detail, remedy=remedy)
+    lesser = "every kernel gets the tier watch, which may miss files outside the project"
+    if not preload.is_available():
+        detail = f"{lesser}: the native recorder was not built, because no C compiler was there"
+        remedy = "install gcc, then reprokit anew"
+        return Check(check="capture", status="warn", detail=detail, remedy=remedy)
+    if not _runs_with_recorder():
+        detail = f"{lesser}: the native recorder at {preload.LIBRARY} does not load here"
+        return Check(check="capture", status="warn", detail=detail, remedy="install reprokit anew")
+    detail = "the tier complete for kernels that reprokit starts, watch for others"
+    remedy = "`reprokit install` adds such a kernel to Jupyter"
+    return Check(check="capture", status="ok", detail=detail, remedy=remedy)
+
+
+def _runs_with_recorder() -> bool:
+    from reprokit.capture import preload
+
+    code = "import os; print(open('/proc/self/maps').read().count('/recorder.so') > 0)"
+    environ = {**os.environ, **preload.carried(os.environ)}
+    return _ask([sys.executable, "-I", "-c", code], environ) == "True"
 
 
 def _tool(name: str, program: str, remedy: str, loss: str) -> Check:
@@ -216,9 +236,15 @@ def _kernel(name: str, argv: list[str], folder: Path) -> Check:
 
 
 def _hash_seed() -> Check:
+    from reprokit.capture import preload
+
     seed = os.environ.get("PYTHONHASHSEED", "random")
     if seed != "random":
         return Check(check="hash seed", status="ok", detail=f"PYTHONHASHSEED={seed}")
-    detail = "PYTHONHASHSEED is not set: ordinary kernels order sets of strings anew each time"
+    detail = "PYTHONHASHSEED is not set: kernels order sets of strings anew each time"
+    if preload.is_available():
+        return Check(
+            check="hash seed", status="ok", detail=f"{detail}; the order is recorded, and given back in a replay"
+        )
     remedy = "nothing to do for `reprokit run`; for other kernels set PYTHONHASHSEED=0 before Jupyter starts"
     return Check(check="hash seed", status="ok", detail=detail, remedy=remedy)

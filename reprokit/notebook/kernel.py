@@ -12,11 +12,11 @@ from typing import Any
 
 from jupyter_client.manager import AsyncKernelManager
 
-from reprokit.capture import drive, launch
+from reprokit.capture import drive, launch, preload
 
 __all__ = ["AgentKernelManager"]
 
-_LAUNCHER = ["-m", "ipykernel_launcher"]
+_LAUNCHERS = (["-m", "ipykernel_launcher"], [str(Path(launch.__file__).resolve()), "kernel"])
 _POLL_S = 0.01  # how often a kernel that is ending is looked at; jupyter_client's own 0.1 is felt in a short run
 _SOCKET_PATH = 90  # characters: a Unix socket's path may have 107, and its name needs some
 
@@ -78,6 +78,7 @@ class AgentKernelManager(AsyncKernelManager):  # type: ignore[misc]
                 environ[name] = value
         if self.has_agent:
             environ[drive.VARIABLE] = str(self.drive_path)
+            environ.update(preload.carried(environ))
         with (self.log_path or Path(os.devnull)).open("ab") as log:
             await super()._async_start_kernel(**{"stdout": log, "stderr": log, **options, "env": environ})
 
@@ -92,8 +93,8 @@ class AgentKernelManager(AsyncKernelManager):  # type: ignore[misc]
 
 
 def _launcher_at(command: Sequence[str]) -> int | None:
-    """Return where ``-m ipykernel_launcher`` stands in a command; interpreter options may come before it."""
+    """Return where ``-m ipykernel_launcher``, or our own, stands in a command; options may come before it."""
     for at in range(len(command) - 1):
-        if list(command[at : at + 2]) == _LAUNCHER:
+        if list(command[at : at + 2]) in _LAUNCHERS:
             return at
     return None

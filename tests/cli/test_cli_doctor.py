@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from reprokit.capture import preload
 from reprokit.cli import main
 from reprokit.cli.doctor import Check, examine, has_wal_reset_bug
 
@@ -95,7 +96,21 @@ def test_hash_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONHASHSEED", "7")
     assert found(tmp_path)["hash seed"].detail == "PYTHONHASHSEED=7"
     monkeypatch.delenv("PYTHONHASHSEED")
+    monkeypatch.setattr(preload, "LIBRARY", str(tmp_path / "recorder.so"))
     assert "PYTHONHASHSEED=0" in found(tmp_path)["hash seed"].remedy
+
+
+@pytest.mark.skipif(not preload.is_available(), reason="the recorder is not built here")
+def test_a_recorder_that_is_missing_or_does_not_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONHASHSEED", raising=False)
+    checks = found(tmp_path)
+    assert "complete" in checks["capture"].detail
+    assert "given back in a replay" in checks["hash seed"].detail
+    monkeypatch.setattr(preload, "LIBRARY", str(tmp_path / "recorder.so"))
+    assert "not built" in found(tmp_path)["capture"].detail
+    (tmp_path / "recorder.so").write_bytes(b"no library")
+    assert found(tmp_path)["capture"].status == "warn"
+    assert "does not load" in found(tmp_path)["capture"].detail
 
 
 @pytest.mark.parametrize(
