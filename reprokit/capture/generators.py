@@ -1,4 +1,4 @@
-"""How to read and set the state of each kind of random generator.
+"""Which random generators there are in this process, and how to read and set the state of each.
 
 Libraries are only ever found in ``sys.modules``, never imported. A state travels as JSON, so that
 a record can be read without running anything.
@@ -6,80 +6,140 @@ a record can be read without running anything.
 
 from __future__ import annotations
 
-import base64
-import json
 import random
-import re
-import struct
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from itertools import compress, islice
 from typing import Any
 
-from reprokit.digest import canonical_json
+from reprokit.capture import generators_jax, generators_numpy, generators_tensorflow, generators_torch, states
+from reprokit.capture.states import Generator
 
-__all__ = ["Generator", "find", "newborn", "reseed", "seed_all", "seed_newborn"]
+__all__ = ["LATE", "Census", "is_complete", "newborn", "reseed", "seed_all", "seed_newborn"]
+
+_HEAP_TYPE = 1 << 9  # flag of a class that was made at run time
+
+#: Modules whose import makes a generator.
+LATE = ("numpy.random", "torch", "tensorflow", "polars")
 
 
-_OUTPUTS = re.compile(r"_+\d*")  # IPython's names for results
+class Census:
+    """Finds the generators: the libraries' global ones, and the user's variables.
 
-
-@dataclass(frozen=True, slots=True)
-class Generator:
-    """One generator of the process.
-
-    Attributes:
-        name: "random", "numpy", "torch", "torch.cuda" or "variable NAME".
-        get: returns the state as something cheap to compare with ``==`` (None: nothing to record).
-        set: puts back a state that ``unpack`` returned.
-        pack: makes JSON-ready values of a state.
-        unpack: the inverse of ``pack``.
+    It holds no reference to a value of the user's, only names.
     """
 
-    name: str
-    get: Callable[[], Any]
-    set: Callable[[Any], object]
-    pack: Callable[[Any], Any]
-    unpack: Callable[[Any], Any]
+    def __init__(self, namespace: Callable[[], Mapping[str, Any]]) -> None:
+        self._namespace = namespace
+        self._inst = random._inst
+        self._python = states.python("random", random._inst)
+        self._globals: dict[str, tuple[Any, list[Generator]]] = {}  # module → what it was, and its generators
+        self._names: list[str] = []  # variables that hold a generator, as of the last full look
+        self._size = 0
+        self._kinds: tuple[type, ...] = ()
+        self._plain: set[type] = set()  # classes built into the interpreter or a library that are no generator's
 
-    def encode(self, state: Any) -> bytes:
-        """Return a state as bytes for the store."""
-        return canonical_json({"generator": self.name, "state": self.pack(state)})
+    def all(self) -> list[Generator]:
+        """Return every generator that exists now."""
+        namespace = self._namespace()
+        names, values = _copy(namespace)
+        self._size = len(values)
+        self._names = self._holding(names, values)
+        del values
+        return [*self._global(), *self._variables(namespace, self._names)]
 
-    def restore(self, data: bytes) -> None:
-        """Put back a state from what ``encode`` returned."""
-        self.set(self.unpack(json.loads(data)["state"]))
+    def again(self) -> list[Generator]:
+        """Return the generators of the last full look that are still there, and those of variables added since.
 
+        Between two cells nothing of the user's runs but threads and callbacks, so that looking at each
+        variable again is left to the end of the next cell.
+        """
+        namespace = self._namespace()
+        names = self._names
+        if (added := len(namespace) - self._size) > 0:
+            newest = _last(namespace, added)
+            found = self._holding(newest, [namespace.get(name) for name in newest])
+            names = [*names, *(name for name in found if name not in names)]
+        return [*self._global(), *self._variables(namespace, names)]
 
-def find(namespace: Mapping[str, Any]) -> Iterator[Generator]:
-    """Yield every generator that exists now: the libraries' global ones, and the user's variables."""
-    yield Generator("random", random.getstate, random.setstate, _pack_python, _unpack_python)
-    if (numpy_random := _numpy_random()) is not None:
-        yield _numpy_global(numpy_random)
-    if (torch := _loaded("torch")) is not None:
-        yield from _torch(torch)
-    yield from _variables(namespace, numpy_random)
+    def _holding(self, names: list[str], values: list[Any]) -> list[str]:
+        """Return the names whose value is a generator."""
+        own = self._own(values)
+        if not own:
+            return []
+        return [name for name in compress(names, map(own.__contains__, map(type, values))) if _is_own(name)]
+
+    def _own(self, values: list[Any]) -> set[type]:
+        """Return the classes among these that are a generator's.
+
+        By the set of classes first: a long session has thousands of variables, and hardly ever a generator.
+        Not isinstance(): it asks a proxy for its ``__class__``, and so runs code of the user's.
+        """
+        self._learn()
+        found = _classes(values) - self._plain
+        own = {kind for kind in found if issubclass(kind, self._kinds)}
+        self._plain |= {kind for kind in found - own if not kind.__flags__ & _HEAP_TYPE}
+        return own
+
+    def _learn(self) -> None:
+        kinds = (
+            random.Random,
+            *generators_numpy.kinds(),
+            *generators_torch.kinds(),
+            *generators_tensorflow.kinds(),
+            *generators_jax.kinds(),
+        )
+        if kinds != self._kinds:
+            self._kinds = kinds
+            self._plain = set()
+
+    def _variables(self, namespace: Mapping[str, Any], names: list[str]) -> Iterator[Generator]:
+        for name in names:
+            value = namespace.get(name)
+            if issubclass(type(value), self._kinds):
+                yield from _variable(f"variable {name}", value)
+
+    def _global(self) -> Iterator[Generator]:
+        if self._inst is not random._inst:  # the module was loaded anew
+            self._inst, self._python = random._inst, states.python("random", random._inst)
+        yield self._python
+        for name, make in _GLOBAL.items():
+            module = sys.modules.get(name)
+            if module is None:
+                continue
+            known = self._globals.get(name)
+            if known is None or known[0] is not module:
+                if not is_complete(module):
+                    continue
+                known = self._globals[name] = (module, list(make(module)))
+            yield from known[1]
 
 
 def newborn(module: str) -> Iterator[Generator]:
-    """Yield the generators of "numpy.random" or "torch", whose import has just run its code."""
-    if module == "numpy.random":
-        yield _numpy_global(sys.modules[module])
-    else:
-        yield from _torch(sys.modules[module])
+    """Yield the generators of a module of ``LATE``, whose import has just run its code."""
+    if (make := _GLOBAL.get(module)) is not None:
+        yield from make(sys.modules[module])
 
+
+_GLOBAL: dict[str, Callable[[Any], Iterator[Generator]]] = {
+    "numpy.random": generators_numpy.of_library,
+    "torch": generators_torch.of_library,
+    "tensorflow": generators_tensorflow.of_library,
+}
 
 _SEEDERS: dict[str, Callable[[Any, int], object]] = {
     "random": lambda module, seed: module.seed(seed),
     "numpy.random": lambda module, seed: module.seed(seed % 2**32),
-    "torch": lambda module, seed: module.manual_seed(seed),
-    "tensorflow": lambda module, seed: module.random.set_seed(seed),
+    "torch": lambda module, seed: module.manual_seed(seed % 2**64),  # CUDA, MPS and XPU too
+    "tensorflow": lambda module, seed: module.random.set_seed(seed % 2**63),
+    "polars": lambda module, seed: module.set_random_seed(seed % 2**64),
+    "cupy": lambda module, seed: module.random.seed(seed % 2**32),
 }
 
 
 def seed_all(seed: int) -> list[str]:
     """Seed every library that is loaded and return the names of those seeded."""
-    loaded = [name for name in _SEEDERS if _loaded(name) is not None]
+    loaded = [name for name in _SEEDERS if (module := sys.modules.get(name)) is not None and is_complete(module)]
     for name in loaded:
         _SEEDERS[name](sys.modules[name], seed)
     return loaded
@@ -90,164 +150,64 @@ def seed_newborn(module: str, seed: int) -> None:
     _SEEDERS[module](sys.modules[module], seed)
 
 
-def reseed(module: str) -> None:
-    """Seed a library whose import has just run its code as it seeds itself, from the patched entropy."""
-    if module == "numpy.random":  # torch starts with the same seed in every process
-        sys.modules[module].__dict__["seed"]()
+def reseed(module: str, seed: int) -> None:
+    """Seed a library whose import has just run its code, in place of the seed it gave itself."""
+    if module == "numpy.random":
+        sys.modules[module].__dict__["seed"]()  # from the patched source of seeds
+    elif module == "torch":
+        sys.modules[module].default_generator.manual_seed(seed)
+    elif module == "polars":
+        sys.modules[module].set_random_seed(seed)
 
 
-def _loaded(name: str) -> Any | None:
-    """Return a module that is imported completely; None while it is still being imported."""
-    module = sys.modules.get(name)
-    spec = getattr(module, "__spec__", None)
-    return None if module is None or getattr(spec, "_initializing", False) else module
+def is_complete(module: Any) -> bool:
+    """Return whether a module is imported completely."""
+    return not getattr(getattr(module, "__spec__", None), "_initializing", False)
 
 
-def _numpy_random() -> Any | None:
-    return _loaded("numpy.random") if _loaded("numpy") is not None else None
+def _copy(namespace: Mapping[str, Any]) -> tuple[list[str], list[Any]]:
+    """Return names and values; each list is made at once, and a thread may add a variable in between."""
+    while True:
+        names, values = list(namespace), list(namespace.values())
+        if len(names) == len(values):
+            return names, values
 
 
-# -- random -------------------------------------------------------------------------------------
+def _classes(values: list[Any]) -> set[type]:
+    """Return the classes of all values, without a call of a hash function of the user's."""
+    for level in set(map(type, map(type, values))):
+        if not _hashes_plainly(level):
+            values[:] = [value if _hashes_plainly(type(type(value))) else None for value in values]
+            break
+    return set(map(type, values))
 
 
-def _pack_python(state: tuple[Any, ...]) -> Any:
-    version, key, gauss = state
-    return {"version": version, "key": _text(struct.pack(f"<{len(key)}I", *key)), "gauss": gauss}
+def _hashes_plainly(level: Any) -> bool:
+    """Return whether classes of this class are hashed as classes are: by what they are, not by code."""
+    hashed: object = level.__hash__
+    return hashed is type.__hash__
 
 
-def _unpack_python(data: dict[str, Any]) -> tuple[Any, ...]:
-    words = _bytes(data["key"])
-    return data["version"], struct.unpack(f"<{len(words) // 4}I", words), data["gauss"]
+def _is_own(name: str) -> bool:
+    """Return whether a name is the user's, not one of IPython's for results (``_``, ``__``, ``_12``)."""
+    return not name.startswith("_") or bool(name.strip("_0123456789"))
 
 
-# -- numpy --------------------------------------------------------------------------------------
-
-
-class _ArrayState:
-    """A numpy bit generator's state dictionary, comparable and with its arrays as bytes."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, state: Any) -> None:
-        self.value = _freeze(state)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ArrayState) and self.value == other.value
-
-    __hash__ = None  # type: ignore[assignment]
-
-
-def _freeze(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _freeze(item) for key, item in value.items()}
-    if hasattr(value, "tobytes") and hasattr(value, "dtype") and getattr(value, "ndim", False):
-        return {"array": value.tobytes(), "dtype": value.dtype.str}
-    return value.item() if hasattr(value, "item") else value
-
-
-def _pack_array(state: _ArrayState) -> Any:
-    return _map_arrays(state.value, lambda array: {"base64": _text(array["array"]), "dtype": array["dtype"]})
-
-
-def _unpack_array(data: Any) -> Any:
-    if isinstance(data, dict) and "base64" in data:
-        numpy = sys.modules["numpy"]
-        return numpy.frombuffer(_bytes(data["base64"]), dtype=data["dtype"]).copy()
-    return {key: _unpack_array(item) for key, item in data.items()} if isinstance(data, dict) else data
-
-
-def _map_arrays(value: Any, change: Callable[[Any], Any]) -> Any:
-    if isinstance(value, dict):
-        return change(value) if "array" in value else {key: _map_arrays(item, change) for key, item in value.items()}
-    return value
-
-
-def _numpy_global(numpy_random: Any) -> Generator:
-    return Generator(
-        "numpy",
-        lambda: _ArrayState(numpy_random.get_state(legacy=False)),
-        numpy_random.set_state,
-        _pack_array,
-        _unpack_array,
-    )
-
-
-# -- torch --------------------------------------------------------------------------------------
-
-
-def _torch(torch: Any) -> Iterator[Generator]:
-    yield Generator(
-        "torch",
-        lambda: _tensor_bytes(torch.get_rng_state()),
-        lambda data: torch.set_rng_state(_tensor(torch, data)),
-        _text,
-        _bytes,
-    )
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        yield Generator(
-            "torch.cuda",
-            lambda: [_tensor_bytes(state) for state in torch.cuda.get_rng_state_all()],
-            lambda states: torch.cuda.set_rng_state_all([_tensor(torch, data) for data in states]),
-            lambda states: [_text(data) for data in states],
-            lambda states: [_bytes(data) for data in states],
-        )
-
-
-def _tensor_bytes(tensor: Any) -> bytes:
+def _last(namespace: Mapping[str, Any], count: int) -> list[str]:
+    """Return the names that were added last."""
     try:
-        return bytes(tensor.numpy().tobytes())
-    except RuntimeError:  # torch without numpy
-        return bytes(tensor.tolist())
+        newest: Iterator[str] = vars(type(namespace))["__reversed__"](namespace)
+        return list(islice(newest, count))
+    except (KeyError, RuntimeError):  # no plain dictionary; changed by a thread
+        return list(namespace)
 
 
-def _tensor(torch: Any, data: bytes) -> Any:
-    return torch.frombuffer(bytearray(data), dtype=torch.uint8)
-
-
-# -- the user's own generators ------------------------------------------------------------------
-
-
-def _variables(namespace: Mapping[str, Any], numpy_random: Any | None) -> Iterator[Generator]:
-    kinds = tuple(_own_kinds(numpy_random))
-    variables = dict(namespace)
-    # By the set of types first: a long session has thousands of variables, and hardly ever a generator.
-    # Not isinstance(): it asks a proxy for its `__class__`, and so runs code of the user's.
-    own = {kind for kind in set(map(type, variables.values())) if issubclass(kind, kinds)}
-    for name, value in variables.items() if own else ():
-        if type(value) in own and not _OUTPUTS.fullmatch(name):
-            yield _variable(f"variable {name}", value)
-
-
-def _own_kinds(numpy_random: Any | None) -> Iterator[type]:
-    yield random.Random
-    if numpy_random is not None:
-        yield numpy_random.Generator
-        yield numpy_random.RandomState
-        yield numpy_random.BitGenerator
-
-
-def _variable(name: str, value: Any) -> Generator:
-    if isinstance(value, random.SystemRandom):
-        return Generator(name, lambda: None, lambda _: None, lambda _: None, lambda _: None)
+def _variable(name: str, value: Any) -> Iterator[Generator]:
     if isinstance(value, random.Random):
-        return Generator(name, value.getstate, value.setstate, _pack_python, _unpack_python)
-    if not hasattr(value, "get_state"):  # a Generator, or its bit generator itself
-        bits = getattr(value, "bit_generator", value)
-        return Generator(
-            name,
-            lambda: _ArrayState(bits.state),
-            lambda state: setattr(bits, "state", state),
-            _pack_array,
-            _unpack_array,
-        )
-    return Generator(
-        name, lambda: _ArrayState(value.get_state(legacy=False)), value.set_state, _pack_array, _unpack_array
-    )
-
-
-def _text(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
-
-
-def _bytes(text: str) -> bytes:
-    return base64.b64decode(text)
+        if not isinstance(value, random.SystemRandom):
+            yield states.python(name, value)
+        return
+    for library in (generators_numpy, generators_torch, generators_tensorflow, generators_jax):
+        if isinstance(value, library.kinds()):
+            yield library.of_variable(name, value)
+            return

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-RECORDED = Path(__file__).with_name("recorded.py")
+from recording import latest, process
 
 # Each cell leaves what it drew in `result`; a group runs in one process, in order.
 GROUPS = {
@@ -78,24 +75,6 @@ GROUPS = {
 }
 
 
-def process(mode: str, cells: Sequence[str], project: Path, **environ: str) -> list[str]:
-    """Run the cells in a process of its own, recorded or replayed, and return what each gave."""
-    file = project.parent / "cells.json"
-    file.write_text(json.dumps(list(cells)))
-    done = subprocess.run(
-        [sys.executable, str(RECORDED), mode, str(file)],
-        cwd=project,
-        env={**os.environ, "REPROKIT_LOCK": "never", **environ},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    results: list[str] = json.loads(done.stdout)
-    return results
-
-
 @pytest.mark.parametrize("group", GROUPS)
 def test_a_new_process_draws_the_same(group: str, project: Path) -> None:
     cells = GROUPS[group]
@@ -123,6 +102,29 @@ def test_what_may_be_a_key_is_never_repeated(project: Path) -> None:
     first = process("record", cells, project)
     again = process("replay", cells, project)
     assert not set(first) & set(again)
+
+
+def test_what_each_cell_drew_is_counted(project: Path) -> None:
+    """In words: a number between 0 and 1 takes two of a Mersenne Twister, one of a 64-bit generator."""
+    cells = [
+        "import random\nimport numpy as np\nrng = np.random.default_rng()",
+        "random.random()",
+        "np.random.rand(1000)",
+        "rng.random(7)\nrandom.getrandbits(32)",
+        "random.seed(1)",
+        "pass",
+    ]
+    process("record", cells, project)
+    ends = [[state.draws for state in cell.random if state.at == "end"] for cell in latest(project).cells]
+    expected: list[dict[str, int]] = [
+        {},
+        {"random": 2},
+        {"numpy": 2000},
+        {"random": 1, "variable rng": 7},
+        {"random": -1},
+        {},
+    ]
+    assert ends == [[draws] for draws in expected]
 
 
 SEEDED = [
@@ -156,7 +158,8 @@ import random, sys, numpy.random.bit_generator as bits
 def places():
     return random.seed, random.Random.seed, bits.randbits, tuple(sys.meta_path), random.Random.__init__
 before = places()
-from reprokit.capture.session import Request, Session
+from reprokit.capture.request import Request
+from reprokit.capture.session import Session
 session = Session(Request(), dict, print)
 session.open_cell("x")
 import pandas
@@ -176,7 +179,8 @@ assert after == ()
 def test_a_patch_of_somebody_else_stays(project: Path) -> None:
     code = """
 import random
-from reprokit.capture.session import Request, Session
+from reprokit.capture.request import Request
+from reprokit.capture.session import Session
 session = Session(Request(), dict, print)
 def mine(*args): pass
 random.seed = mine
@@ -191,7 +195,8 @@ assert random.seed is mine
 def test_a_seed_seeds_what_is_imported_later_too(project: Path) -> None:
     code = """
 import random
-from reprokit.capture.session import Request, Session
+from reprokit.capture.request import Request
+from reprokit.capture.session import Session
 session = Session(Request(seed=5), dict, print)
 session.open_cell("x")
 import numpy
