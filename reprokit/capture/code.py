@@ -54,6 +54,9 @@ def snapshot(
         return None, (_gap("there is no git, so the code was not kept", "install git"),)
     gaps: list[Gap] = []
     repository = locate(project, gaps)
+    if repository is None and os.environ.get("GIT_DIR"):
+        message = f"GIT_DIR names {os.environ['GIT_DIR']}: the files are kept, and not their commit and branch"
+        gaps.append(_gap(message, "work in a clone of it"))
     fixed_modes = repository is not None and not repository.modes
     job = _Job(run_id, private, store_large, limit, fixed_modes)
     if repository is not None and not repository.refusal:
@@ -344,8 +347,10 @@ def _keep_large(scratch: Scratch, path: bytes, status: os.stat_result, job: _Job
         job.add(f"{name} could not be read ({error.strerror})", "make it readable and start again")
         return
     if use.stored == "none":
-        size = f"{status.st_size / 1e6:.0f} MB"
-        job.add(f"{name} ({size}) is too large to be kept", "raise `store_limit`, or track it with DVC")
+        size = f"{status.st_size / 1e6:.1f} MB"
+        remedy = f"`%repro data {use.path} --store`, or track it with DVC"
+        gap = _gap(f"{use.path} ({size}) is too large to be kept", remedy)
+        job.gaps.append(dataclasses.replace(gap, path=use.path, digest=use.digest))
     job.large.append(dataclasses.replace(use, path=name, access="read"))
 
 

@@ -19,9 +19,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from reprokit import digest
+from reprokit.capture import conda
 from reprokit.records import Distribution, Environment
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ __all__ = [
     "Token",
     "changed",
     "fingerprint",
+    "local_path",
     "lock_in_background",
     "normalised",
     "observe",
@@ -48,6 +50,7 @@ __all__ = [
 OWN_NAME = "reprokit"  # put into environments by path, so it is no part of what they are
 Token = tuple[object, ...]
 
+_CONDA = next((path for path in (os.path.join(sys.prefix, "conda-meta"),) if os.path.isdir(path)), "")
 _SITE_NAMES = ("site-packages", "dist-packages")
 _MARKS = (".dist-info", ".egg-info", ".egg-link")
 _HEADER = re.compile(r"^(Name|Version):[ \t]*(.+?)[ \t]*$", re.MULTILINE)
@@ -96,6 +99,8 @@ def token() -> Token:
             except OSError:
                 continue
             marks.append((found.st_ino, found.st_mtime_ns))
+    if _CONDA:
+        marks.append(_mark(_CONDA))
     return tuple(marks)
 
 
@@ -113,7 +118,7 @@ def quick_fingerprint(folders: Iterable[str] | None = None) -> str:
     Args:
         folders: where distributions lie; those of this process by default.
     """
-    marks: list[object] = [sys.version] if folders is None else []
+    marks: list[object] = [sys.version, _CONDA and _mark(_CONDA)] if folders is None else []
     for folder in site_folders() if folders is None else folders:
         for name in sorted(_names(folder)):
             if name.endswith(".dist-info"):
@@ -125,7 +130,8 @@ def quick_fingerprint(folders: Iterable[str] | None = None) -> str:
 
 def observe() -> Environment:
     """Return this process's interpreter and all that is installed for it (≈ 20 ms for 170 distributions)."""
-    distributions = tuple(found.distribution for found in scan(site_folders()))
+    scanned = ((found.distribution, found.path.name) for found in scan(site_folders()))
+    distributions = conda.distributions(scanned, Path(sys.prefix))
     python, implementation = platform.python_version(), sys.implementation.name
     return Environment(
         fingerprint=fingerprint(python, implementation, distributions),
@@ -193,6 +199,16 @@ def normalised(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+def local_path(url: str | None) -> Path | None:
+    """Return the path that a ``file://`` URL names, or None.
+
+    >>> local_path("file:///data/my%20lib")
+    PosixPath('/data/my lib')
+    """
+    parts = urlsplit(url or "")
+    return Path(unquote(parts.path)) if parts.scheme == "file" and parts.path else None
+
+
 def without_secrets(url: str) -> str:
     """Return a URL without its password, query and fragment; the user name stays for SSH, which needs it.
 
@@ -207,18 +223,17 @@ def without_secrets(url: str) -> str:
 
 
 def lock_in_background(layout: Layout, run_id: str, observed: Environment) -> None:
-    """Have an environment locked, unless that was done before, while the user goes on working.
+    """Have an environment checked, and locked if that was not done before, while the user goes on working.
 
     Args:
         layout: the store that gets the lock.
-        run_id: the run in whose folder the order is left.
+        run_id: the run in whose folder the order is left, and the journal of what the check found.
         observed: the environment to lock.
     """
     name = digest.hex_of(observed.fingerprint)
-    if not (layout.locks / f"{name}.json").exists():
-        path = layout.run_folder(run_id) / f"environment-{name[:12]}.json"
-        path.write_text(json.dumps(observed.to_dict()), "utf-8")
-        start_in_background(layout, path)
+    path = layout.run_folder(run_id) / f"environment-{name[:12]}.json"
+    path.write_text(json.dumps(observed.to_dict()), "utf-8")
+    start_in_background(layout, path)
 
 
 def start_in_background(layout: Layout, environment_json_path: Path) -> None:

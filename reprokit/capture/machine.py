@@ -6,6 +6,7 @@ import os
 import platform
 from pathlib import Path
 
+from reprokit.capture import hash_secret
 from reprokit.records import Machine
 
 __all__ = ["THREADS", "observe"]
@@ -32,6 +33,7 @@ def observe() -> Machine:
         cores=_cores(),
         memory=_memory(),
         hash_seed=os.environ.get("PYTHONHASHSEED", "random"),
+        hash_secret=hash_secret.current(),
         threads={name: os.environ[name] for name in THREADS if name in os.environ},
     )
 

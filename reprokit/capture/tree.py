@@ -24,6 +24,7 @@ __all__ = [
     "MAX_FILES",
     "Listing",
     "folder_files",
+    "has_changes",
     "index_checksum",
     "inside",
     "lstat",
@@ -194,6 +195,25 @@ def inside(scratch: Scratch, folder: bytes) -> list[bytes]:
         listing = Listing.read(look)
         nested = [path for below in listing.folders for path in inside(look, below)]
         return [folder + path for path in (*listing.tracked(), *listing.untracked, *nested)]
+
+
+def has_changes(folder: Path) -> bool:
+    """Return whether the repository that holds a folder has changes that were not committed; without one, no.
+
+    Raises:
+        GitError: git cannot say.
+    """
+    repository = locate(folder, [])
+    if repository is None:
+        return False
+    with door.scratch(
+        repository.top, repository.objects, config=repository.config, exclude=repository.exclude()
+    ) as look:
+        repository.copy_index(look.folder)
+        listing = Listing.read(look)
+        if listing.changed or listing.untracked:
+            return True
+        return look.git("write-tree").decode().strip() != repository.tree
 
 
 def _bounded(scratch: Scratch, paths: list[bytes], limit: int, tell: Tell) -> list[bytes]:

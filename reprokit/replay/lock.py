@@ -22,13 +22,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from reprokit import digest
+from reprokit.capture import conda
 from reprokit.capture.environment import OWN_NAME, Found, normalised
+from reprokit.capture.installed import as_it_is
 from reprokit.errors import ReprokitError
 from reprokit.records import Distribution, Environment, Gap, Record
-from reprokit.replay import wheels
+from reprokit.replay import lock_gaps, wheels
+from reprokit.store.journal import Journal
 from reprokit.store.layout import Layout
 from reprokit.store.objects import Objects
 
@@ -44,8 +47,6 @@ __all__ = [
     "run_tool",
     "unreachable",
 ]
-
-NOT_MADE = "the lock could not be made"
 
 # What would bend exact pins, or make a tool look at another environment than it is told to.
 _DROPPED = {
@@ -88,7 +89,8 @@ class Lock(Record):
     """What it takes to make an environment again.
 
     ``requirements`` is the text of a requirements file with hashes. ``retry`` says that the lock was
-    made without its index, so that the next ``ensure`` makes it anew.
+    made without its index, so that the next ``ensure`` makes it anew. ``conda`` names the packages that conda
+    installed, each with its address and checksum, as ``conda create --file`` takes them after ``@EXPLICIT``.
     """
 
     fingerprint: str
@@ -98,6 +100,7 @@ class Lock(Record):
     extras: tuple[Extra, ...] = ()
     gaps: tuple[Gap, ...] = ()
     retry: bool = False
+    conda: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -122,22 +125,24 @@ def make(environment: Environment, objects: Objects) -> Lock:
         environment: as it was observed, on this machine.
         objects: where wheels are kept.
     """
-    wanted = [d for d in environment.distributions if d.name != OWN_NAME]
+    installed = [d for d in environment.distributions if d.name != OWN_NAME]
+    wanted = [d for d in installed if not d.name.startswith(conda.NAMED)]
     try:
-        blocks, missing = _lock_pins(environment, [d for d in wanted if d.origin in ("index", "unknown")])
+        blocks, missing = _lock_pins(environment, [d for d in wanted if _is_of_an_index(d)])
     except _UnreachableError as error:
-        return _lock(environment, gaps=[_offline(error)], retry=True)
+        return _lock(environment, gaps=[lock_gaps.offline(error)], retry=True)
     present = wheels.installed(environment)
     extras: list[Extra] = []
-    gaps = [_of_another_origin(d) for d in wanted if d.origin == "unknown" and d.name in blocks]
-    for distribution in [*missing, *(d for d in wanted if d.origin not in ("index", "unknown"))]:
+    gaps = [lock_gaps.of_another_origin(d) for d in wanted if d.origin in ("unknown", "conda") and d.name in blocks]
+    gaps += lock_gaps.only_of_conda([d for d in installed if d.name.startswith(conda.NAMED)])
+    for distribution in [*missing, *(d for d in wanted if not _is_of_an_index(d))]:
         found = present.get(distribution.name)
         if found is not None and found.distribution.version != distribution.version:
             found = None
         try:
             extra, gap = _extra(distribution, found, objects)
         except (ReprokitError, OSError) as error:
-            gaps.append(_not_kept(distribution, error))
+            gaps.append(lock_gaps.not_kept(distribution, error))
             continue
         extras.append(extra)
         gaps.extend(gap)
@@ -165,20 +170,44 @@ def ensure(layout: Layout, environment: Environment, objects: Objects) -> Lock:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Make the lock of one environment; the background process.
+    """Check one environment and make its lock; the background process.
 
     Args:
-        argv: folder of the store, folder of the project, file with the environment as JSON.
+        argv: folder of the store, folder of the project, file with the environment as JSON. It is checked when
+            the file lies in the folder of a run, which gets a journal of what was changed by hand.
 
     Returns:
         0 when a replay can be exact as far as the environment goes, else 1.
     """
     root, project, source = map(Path, sys.argv[1:] if argv is None else argv)
-    environment = Environment.from_dict(json.loads(source.read_text("utf-8")))
+    observed = Environment.from_dict(json.loads(source.read_text("utf-8")))
     os.chdir(project)  # where the user's own settings for uv and pip hold
     layout = Layout(project, root)
+    of_a_run = source.parent.parent == layout.runs
+    environment, changes = as_it_is(observed, wheels.installed(observed).values() if of_a_run else ())
+    if changes:  # once more: an installer may have been at work
+        environment, changes = as_it_is(observed, wheels.installed(observed).values(), frozenset(changes))
     lock = ensure(layout, environment, Objects(layout.objects))
+    if changes:
+        _note(source.with_name("environment.jsonl"), environment, changes, lock)
     return int(any(gap.blocks for gap in lock.gaps))
+
+
+def _note(path: Path, environment: Environment, changes: Mapping[str, Sequence[str]], lock: Lock) -> None:
+    """Write what was found into a journal of the run's; once for a run."""
+    versions = {d.name: d.version for d in environment.distributions}
+    kept = {extra.name for extra in lock.extras}
+    gaps = [
+        lock_gaps.changed_by_hand(name, versions[name], files, name in kept).to_dict()
+        for name, files in changes.items()
+    ]
+    try:
+        journal = Journal(path)
+    except FileExistsError:
+        return
+    journal.append({"add": {"environments": [environment.to_dict()], "gaps": gaps}})
+    journal.sync()
+    journal.close()
 
 
 @contextlib.contextmanager
@@ -253,14 +282,21 @@ def _lock(
         extras=tuple(sorted(extras, key=lambda extra: extra.name)),
         gaps=tuple(gaps),
         retry=retry,
+        conda=tuple(_explicit(d) for d in environment.distributions if d.origin == "conda"),
     )
+
+
+def _explicit(d: Distribution) -> str:
+    """Return a package of conda's as a line of an explicit list."""
+    sign = (d.content or "").removeprefix("md5:")
+    return f"{d.url}#{sign}" if sign else str(d.url)
 
 
 def _lock_pins(
     environment: Environment, distributions: Sequence[Distribution]
 ) -> tuple[dict[str, str], list[Distribution]]:
     """Return the hashed requirement of each distribution that the index has, and those that it has not."""
-    usual = [d for d in distributions if _is_version(d.version)]
+    usual = [d for d in distributions if lock_gaps.is_version(d.version)]
     local = [d for d in usual if "+" in d.version]
     with tempfile.TemporaryDirectory(prefix="reprokit-lock-") as folder:
         compile_pins = _compiler(environment.python, Path(folder))
@@ -333,12 +369,9 @@ def _compiler(python: str, folder: Path) -> Compile:
     return compile_pins
 
 
-def _is_version(text: str) -> bool:
-    try:
-        Version(text)
-    except InvalidVersion:
-        return False
-    return True
+def _is_of_an_index(d: Distribution) -> bool:
+    """Return whether an index may have the very same; not of what was changed by hand."""
+    return d.origin in ("unknown", "conda") or (d.origin == "index" and d.content is None)
 
 
 def _extra(distribution: Distribution, found: Found | None, objects: Objects) -> tuple[Extra, list[Gap]]:
@@ -347,14 +380,14 @@ def _extra(distribution: Distribution, found: Found | None, objects: Objects) ->
     Raises:
         NotPackedError: it cannot be kept.
     """
-    if distribution.origin == "vcs":
+    if distribution.origin == "vcs" and distribution.content is None:
         return _as_extra(distribution, kind="vcs"), []
     roots = wheels.import_roots(found.path) if found and distribution.origin == "editable" else ()
     with tempfile.TemporaryDirectory(prefix="reprokit-wheel-") as name:
         wheel = _wheel(distribution, found, Path(name))
         stored = objects.put_file(wheel)
     extra = _as_extra(distribution, kind="wheel", digest=stored.digest, filename=wheel.name, roots=roots)
-    return extra, _of_another_version(distribution, wheel.name)
+    return extra, lock_gaps.of_another_version(distribution, wheel.name)
 
 
 def _as_extra(
@@ -421,33 +454,6 @@ def _build(distribution: Distribution, source: Path | None, folder: Path) -> Pat
     if not built:
         raise wheels.NotPackedError(f"{source} could not be built ({last_line(result.stderr or result.stdout)})")
     return built[0]
-
-
-def _offline(error: ReprokitError) -> Gap:
-    remedy = "run `reprokit replay` once while the package index can be reached, on this machine"
-    return Gap(aspect="environment", message=f"{NOT_MADE}: {error.message}", remedy=remedy, blocks=True)
-
-
-def _not_kept(d: Distribution, error: Exception) -> Gap:
-    return Gap(
-        aspect="environment",
-        message=f"{d.name} {d.version} ({d.origin}) cannot be installed again: no index has it, and {error}",
-        remedy="install it from a wheel or from git, or name its index (UV_INDEX); then capture again",
-        blocks=True,
-    )
-
-
-def _of_another_origin(d: Distribution) -> Gap:
-    message = f"{d.name} {d.version} was not installed by pip or uv; the index's build of that version is locked"
-    return Gap(aspect="environment", message=message, remedy="install it with pip or uv to have the very same files")
-
-
-def _of_another_version(d: Distribution, filename: str) -> list[Gap]:
-    built = filename.split("-")[1]
-    if not _is_version(d.version) or not _is_version(built) or Version(built) == Version(d.version):
-        return []
-    message = f"{d.name} was installed as {d.version}, and its source folder is {built} now"
-    return [Gap(aspect="environment", message=message, remedy="install the project anew")]
 
 
 def _load(path: Path, objects: Objects) -> Lock | None:

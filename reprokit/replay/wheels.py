@@ -19,9 +19,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from email.parser import HeaderParser
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
-from reprokit.capture.environment import BY_INSTALLER, Found, scan, site_folders
+from reprokit.capture.environment import BY_INSTALLER, Found, local_path, scan, site_folders
 from reprokit.digest import hex_of, of_bytes
 from reprokit.errors import ReprokitError
 from reprokit.records import Environment
@@ -65,16 +64,6 @@ def installed(environment: Environment) -> dict[str, Found]:
         prefix = Path(environment.prefix)
         folders = sorted({os.path.realpath(f) for f in prefix.glob("lib*/python*/*-packages")})
     return {found.distribution.name: found for found in scan(folders)}
-
-
-def local_path(url: str | None) -> Path | None:
-    """Return the path that a ``file://`` URL names, or None.
-
-    >>> local_path("file:///data/my%20lib")
-    PosixPath('/data/my lib')
-    """
-    parts = urlsplit(url or "")
-    return Path(unquote(parts.path)) if parts.scheme == "file" and parts.path else None
 
 
 def matches(wheel: Path, info: Path) -> bool:

@@ -468,3 +468,71 @@ def hidden_by_info_exclude(root: Path) -> Path:
     write(filled(root), ".git/info/exclude", "*.local\n")
     write(root, "a.local", "never")
     return root
+
+
+def lfs(root: Path, *, program: str) -> Path:
+    """Track ``*.bin`` as git-lfs does: a pointer in git; ``program`` stands for git-lfs, which may be missing."""
+    for what in ("clean", "smudge"):
+        git("config", f"filter.lfs.{what}", f"{program} {what} %f", cwd=root)
+    git("config", "filter.lfs.process", f"{program} filter-process", cwd=root)
+    git("config", "filter.lfs.required", "true", cwd=root)
+    write(root, ".gitattributes", "*.bin filter=lfs diff=lfs merge=lfs -text\n")
+    return root
+
+
+POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 256\n"
+
+
+def with_pointers(root: Path) -> Path:
+    """Commit the pointer of a file, as it is in the repository of someone who uses git-lfs."""
+    write(root, ".gitattributes", "*.bin filter=lfs diff=lfs merge=lfs -text\n")
+    write(root, "data/model.bin", POINTER)
+    filled(root)
+    assert git("show", "HEAD:data/model.bin", cwd=root) == POINTER.rstrip("\n")
+    return root
+
+
+@state
+def lfs_pointer(root: Path) -> Path:
+    """Cloned without git-lfs: the pointers are the files."""
+    return with_pointers(root)
+
+
+@state
+def lfs_smudged(root: Path) -> Path:
+    """Pulled by git-lfs: the contents are on disk, and git was told that they are what it has."""
+    with_pointers(root)
+    write(root, "data/model.bin", bytes(range(256)))
+    git("update-index", "--assume-unchanged", "data/model.bin", cwd=root)
+    return lfs(root, program="git-lfs-stand-in")
+
+
+@state
+def lfs_missing(root: Path) -> Path:
+    """Configured for git-lfs, which is not installed: git itself cannot say what changed."""
+    lfs(with_pointers(root), program="/nonexistent/git-lfs")
+    write(root, "data/model.bin", bytes(range(256)))
+    write(root, "data/new.bin", b"new")
+    assert subprocess.run(["git", "add", "data"], cwd=root, capture_output=True, check=False).returncode != 0
+    return root
+
+
+@state
+def separate_git_directory(root: Path) -> Path:
+    git("init", "-q", "--separate-git-dir", str(root.parent / "kept.git"), cwd=filled(root))
+    return dirtied(root)
+
+
+@state
+def with_a_stash(root: Path) -> Path:
+    filled(root)
+    write(root, "notes.txt", "put away\n")
+    git("stash", "-q", cwd=root)
+    return dirtied(root)
+
+
+@state
+def replaced_commit(root: Path) -> Path:
+    filled(root)
+    git("replace", "HEAD", "HEAD~1", cwd=root)
+    return dirtied(root)

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
-import stat
 import subprocess
 from pathlib import Path
 
 import pytest
 from git_states import STATES, State, commit, dirtied, filled, git, write
+from snapshots import LIMIT, RUN, traces
 
 from reprokit.capture import blobs, tree
 from reprokit.capture.code import snapshot
 from reprokit.capture.repository import without_secrets
 from reprokit.records import CodeState, FileUse, Gap
 from reprokit.store.objects import Objects
-
-RUN = "20260101-000000-aaaaaaaa"
-LIMIT = 100_000
 
 
 def take(project: Path, run: str = RUN, limit: int = LIMIT) -> tuple[CodeState, tuple[Gap, ...]]:
@@ -34,27 +31,6 @@ def take(project: Path, run: str = RUN, limit: int = LIMIT) -> tuple[CodeState, 
     state, gaps = snapshot(project, run, private=store / "code.git", store_large=keep, limit=limit)
     assert state is not None, gaps
     return state.validate(), gaps
-
-
-def traces(top: Path) -> dict[str, tuple[int, int, bytes]]:
-    """Return mode, modification time and bytes of every file below a folder, git's own files among them.
-
-    Left out is what a snapshot adds: objects, and refs under refs/reprokit.
-    """
-    found = {}
-    for folder, folders, names in os.walk(top):
-        folders[:] = [name for name in folders if not (name == "objects" and "/.git" in folder + "/.git")]
-        folders[:] = [name for name in folders if name != "reprokit"]
-        for name in names:
-            path = os.path.join(folder, name)
-            status = os.lstat(path)
-            data = b""
-            if stat.S_ISLNK(status.st_mode):
-                data = os.fsencode(os.readlink(path))
-            elif stat.S_ISREG(status.st_mode):
-                data = Path(path).read_bytes()
-            found[path] = (status.st_mode, status.st_mtime_ns, data)
-    return found
 
 
 @pytest.mark.parametrize("build", STATES.values(), ids=STATES.keys())

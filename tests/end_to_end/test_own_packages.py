@@ -72,6 +72,7 @@ def test_editable_and_local_packages_come_back(bench: Bench, tmp_path: Path) -> 
     (inside / "inside" / "__init__.py").write_text("ANSWER = 0\n")
     assert json.loads(reprokit("replay", "latest", "--json"))["verdict"] == "identical", "in today's environment"
     (outside / "outside" / "__init__.py").write_text("ANSWER = 0\n")
+    assert json.loads(reprokit("replay", "latest", "--json"))["verdict"] == "identical", "as it was, not as it is"
     uv("pip", "uninstall", "--python", python, "built")
     verdict = json.loads(reprokit("replay", "latest", "--json"))
     assert verdict["verdict"] == "identical"
