@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import configparser
 import fnmatch
 import importlib
+import itertools
 import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from reprokit.capture import redact
 from reprokit.errors import UsageError
 
-__all__ = ["SUFFIXES", "flatten", "read", "variables"]
+__all__ = ["LIMIT", "SUFFIXES", "can_parse", "flatten", "parse", "read", "variables"]
 
 SUFFIXES = (".yaml", ".yml", ".toml", ".json", ".ini", ".cfg")
+_KEYS = 10_000
 LIMIT = 1_000_000  # bytes: a larger file is data, not configuration
 
 
@@ -38,16 +39,48 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: the file cannot be read, is not of a known kind, or is malformed.
     """
-    parse = _PARSERS.get(path.suffix.lower())
-    if parse is None:
+    if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"{path.name} is no configuration file", remedy=f"use one of {' '.join(SUFFIXES)}")
     try:
         if path.stat().st_size > LIMIT:
             raise UsageError(f"{path.name} is too large to be configuration", remedy="read it as data")
-        content = parse(path.read_text("utf-8"))
-    except (OSError, ValueError, ImportError, configparser.Error) as error:
+        values = dict(itertools.islice(flatten(parse(path.suffix, path.read_text("utf-8"))), _KEYS + 1))
+        if len(values) > _KEYS:  # a few aliases in YAML can stand for any number of keys
+            raise ValueError(f"it has more than {_KEYS:,} keys")
+        return values
+    except (OSError, ValueError, ImportError, RecursionError) as error:
         raise UsageError(f"{path} cannot be read ({error})", remedy="check the path and the file") from error
-    return dict(flatten(content))
+
+
+def parse(suffix: str, text: str) -> Any:
+    """Return the nested values of a configuration file's text.
+
+    Args:
+        suffix: one of ``SUFFIXES``.
+        text: what is in the file.
+
+    Raises:
+        ValueError: the text is malformed.
+        ImportError: no parser for this kind of file is installed.
+
+    >>> parse(".ini", "[model]\\ndepth = 3")
+    {'model': {'depth': '3'}}
+    """
+    return _PARSERS[suffix.lower()](text)
+
+
+def can_parse(suffix: str) -> bool:
+    """Return whether a file of this kind can be parsed with what the process has loaded already.
+
+    >>> can_parse(".json"), can_parse(".csv")
+    (True, False)
+    """
+    name = suffix.lower()
+    if name in (".yaml", ".yml"):
+        return "yaml" in sys.modules
+    if name == ".toml":
+        return sys.version_info >= (3, 11) or "tomli" in sys.modules
+    return name in SUFFIXES
 
 
 def flatten(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -72,9 +105,26 @@ def _parse_yaml(text: str) -> Any:
     # user asks for this very file.
     yaml: Any = sys.modules.get("yaml") or importlib.import_module("yaml")
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=_loader(yaml))  # a safe loader of our own
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
+
+
+def _loader(yaml: Any) -> Any:
+    """Return a safe loader without what the user's code has added to the common ones: it is not to run twice."""
+
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+        yaml_constructors = yaml.constructor.SafeConstructor.yaml_constructors.copy()
+        yaml_multi_constructors: ClassVar[dict[str, Any]] = {"!": _untagged}
+
+    return Loader
+
+
+def _untagged(loader: Any, _: str, node: Any) -> Any:
+    """Return what stands under a tag of the user's own, such as ``!env NAME``, as it is written."""
+    kinds = {"scalar": loader.construct_scalar, "sequence": loader.construct_sequence}
+    construct = kinds.get(node.id, loader.construct_mapping)
+    return construct(node) if node.id == "scalar" else construct(node, deep=True)
 
 
 def _parse_toml(text: str) -> Any:
@@ -82,8 +132,13 @@ def _parse_toml(text: str) -> Any:
 
 
 def _parse_ini(text: str) -> Any:
+    import configparser  # not before there is such a file: the user's `sys.modules` stays as it is
+
     parser = configparser.ConfigParser(interpolation=None)
-    parser.read_string(text)
+    try:
+        parser.read_string(text)
+    except configparser.Error as error:
+        raise ValueError(str(error)) from error
     return {section: dict(parser.items(section)) for section in parser.sections()}
 
 

@@ -102,12 +102,12 @@ def _print(store: Store, record: Run, as_json: bool) -> None:
 
 def _lines(record: Run) -> list[str]:
     """Return how a run ended, what is missing in it, and what can be done with it."""
+    from reprokit.views import gaps
     from reprokit.views.plain import count, indent, plain, seconds
-    from reprokit.views.status import gap_lines
 
     took = f" in {seconds(record.ended - record.started)}" if record.ended is not None else ""
     reason = f": {plain(record.reason)}" if record.reason else ""
     lines = [f"{record.id} {record.status}{took}, {count(len(record.cells), 'cell')}{reason}"]
-    lines += indent(gap_lines(record.gaps))
+    lines += indent(gaps.lines(gaps.still_open(record)))
     command = "replay" if record.status == "done" else "show"
     return [*lines, f"next: reprokit {command} {record.id}"]

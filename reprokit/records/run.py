@@ -23,6 +23,7 @@ __all__ = [
     "Library",
     "Machine",
     "Metric",
+    "Module",
     "Process",
     "RandomState",
     "RemoteUse",
@@ -37,7 +38,9 @@ SCHEMA = "1.0"
 class Gap(Record):
     """Something that could not be observed or stored, told at once with what to do about it.
 
-    ``blocks`` says that a replay could not be exact because of it. ``cell`` is a ``Cell.seq``.
+    ``blocks`` says that a replay could not be exact because of it. ``cell`` is a ``Cell.seq``. ``path`` and
+    ``digest`` name the file, as in ``FileUse``, when the gap is that these bytes are not kept: it is settled
+    once they are. ``settled`` says what was done about it at once, such as "stored as a wheel".
     """
 
     aspect: str
@@ -45,6 +48,9 @@ class Gap(Record):
     remedy: str = ""
     cell: int | None = None
     blocks: bool = False
+    path: str | None = None
+    digest: str | None = None
+    settled: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +128,23 @@ class FileUse(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Module(Record):
+    """A module that was imported from a place that is neither the environment's nor the project's.
+
+    ``name`` is a top-level name, ``place`` the folder or archive that it was found in (absolute). ``files`` are
+    its source and what lies beside it in its package, ``path`` relative to ``place`` (to the archive's folder
+    for an archive). ``cell`` is the first cell that had it like this. ``distribution`` names the editable
+    installation that it belongs to, if any.
+    """
+
+    name: str
+    place: str
+    files: tuple[FileUse, ...] = ()
+    cell: int | None = None
+    distribution: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteUse(Record):
     """Data that a cell got from, or sent to, another machine through a library.
 
@@ -148,8 +171,8 @@ class Resources(Record):
     """What a cell or a run used: ``cpu_s`` is processor time in seconds, of children too.
 
     ``peak_memory`` is the largest resident memory of the process so far, ``read_bytes`` and ``written_bytes``
-    count what went to and came from storage or files, ``gpu_memory`` is the most that was allocated on GPUs,
-    all in bytes. ``cost`` is in the currency of the configured price.
+    count what went through read() and write() calls, ``gpu_memory`` is the most that was allocated on GPUs so far,
+    all in bytes. ``cost`` is of the time by the clock at the configured price, in its ``currency``.
     """
 
     cpu_s: float | None = None
@@ -158,6 +181,7 @@ class Resources(Record):
     written_bytes: int | None = None
     gpu_memory: int | None = None
     cost: float | None = None
+    currency: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,12 +206,16 @@ class RandomState(Record):
     ``at`` is "start", "end", or "import <module>" for a library first imported inside the cell.
     ``states`` maps a generator ("random", "numpy", "torch", "variable rng") to the digest of the
     object that holds its state. ``entropy`` is the hexadecimal root from which generators that the
-    cell created without a seed were seeded.
+    cell created without a seed were seeded. ``draws``, at the end, counts for each generator whose state the
+    cell changed the words it gave out: of 32 bits for a Mersenne Twister (``random``, numpy's global one, torch
+    on the CPU), of 64 for numpy's PCG64 and Philox. One number drawn takes one word or more. -1: not known
+    (seeded anew, more than can be counted, or a generator that does not count).
     """
 
     at: str
     states: dict[str, str] = dataclasses.field(default_factory=dict)
     entropy: str | None = None
+    draws: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,9 +230,11 @@ class Config(Record):
 class Distribution(Record):
     """One installed distribution.
 
-    ``origin`` is "index", "vcs", "local" (a wheel, sdist or folder), "editable" or "unknown";
-    ``url`` and ``commit`` come from its ``direct_url.json`` (PEP 610). ``content`` is a digest of what
-    is installed, for a local one: the same version can be built twice from different sources.
+    ``origin`` is "index", "vcs", "local" (a wheel, sdist or folder), "editable", "conda" or "unknown";
+    ``url`` and ``commit`` come from its ``direct_url.json`` (PEP 610), or the ``url`` of conda's package, with
+    channel and build, from ``conda-meta``. ``content`` is a digest of what is installed, for a local one: the
+    same version can be built twice from different sources. So it is for one that was changed by hand.
+    A package of conda's that is no distribution is named ``conda:NAME``.
     """
 
     name: str
@@ -279,7 +309,10 @@ class Cell(Record):
     the run began (known by their source alone). ``outputs`` is the digest of a JSON list of
     nbformat outputs. ``answers`` are the lines given to ``input()``. ``network`` lists the hosts
     contacted and ``remote`` the data that came from or went to them. ``environment`` is an
-    ``Environment.fingerprint``. ``started`` is in seconds after the epoch.
+    ``Environment.fingerprint``. ``started`` is in seconds after the epoch. ``edits`` are the project's code files
+    that somebody else than the run changed since the cell before began (``state`` "missing": removed), as they
+    were when this cell began; ``code`` is the ``CodeState.snapshot`` made soon after, None when no code had
+    changed. ``head`` is the commit, and the branch if any, that was checked out, when another one had been before.
     """
 
     seq: int
@@ -301,6 +334,9 @@ class Cell(Record):
     remote: tuple[RemoteUse, ...] = ()
     environment: str | None = None
     resources: Resources | None = None
+    edits: tuple[FileUse, ...] = ()
+    code: str | None = None
+    head: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -313,6 +349,8 @@ class Run(Record):
     ``root`` is the project root, ``cwd`` the working directory. ``writers`` are the processes that
     wrote its journals. ``front`` is what the user sat at: "kernel", "terminal" or "script".
     ``folders`` are folders that existed before the run wrote into them (relative to ``root``).
+    ``code`` is the tree as it was at the start, ``codes`` are those of cells before which code had changed.
+    ``modules`` are what was imported from outside the environment and the project.
     ``verdict`` is set on replays.
     """
 
@@ -341,6 +379,8 @@ class Run(Record):
     artifacts: tuple[FileUse, ...] = ()
     capture: Capture | None = None
     code: CodeState | None = None
+    codes: tuple[CodeState, ...] = ()
+    modules: tuple[Module, ...] = ()
     config: Config | None = None
     environments: tuple[Environment, ...] = ()
     machine: Machine | None = None

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reprokit.records import CellVerdict, Run, Verdict
-from reprokit.views import text
+from reprokit.views import gaps, text
 from reprokit.views.page import code, page, rows
 from reprokit.views.page import text as safe
 from reprokit.views.plain import value
-from reprokit.views.status import gaps_html, status_html
+from reprokit.views.status import status_html
 
 __all__ = ["runs_html", "show_html", "status_html", "verdict_html"]
 
@@ -40,7 +40,8 @@ def show_html(run: Run, *, cell: int | None = None) -> str:
     parts = [f'<div class="rk-head">run {safe(run.id)}{name}</div>', rows((), text.run_facts(run))]
     for title, heads, lines in _tables(run):
         parts += [f"<h4>{title}</h4>", rows(heads, lines)] if lines else []
-    parts += ["<h4>gaps</h4>", gaps_html(run.gaps)] if run.gaps else []
+    for title, told in (("gaps", gaps.still_open(run)), ("secured", gaps.secured(run))):
+        parts += [f"<h4>{title}</h4>", gaps.html(told)] if told else []
     return page(parts)
 
 
@@ -57,6 +58,8 @@ def _tables(run: Run) -> list[tuple[str, Sequence[str], list[list[str]]]]:
         ("data read", file_heads, [text.file_row(use) for use in text.used_files(run, "reads")]),
         ("data written", file_heads, [text.file_row(use) for use in text.used_files(run, "writes")]),
         ("artifacts", file_heads, [text.file_row(use) for use in run.artifacts]),
+        ("data from elsewhere", ("", "address", "size", "version", "contents"), text.remote_rows(run.cells)),
+        ("configuration", ("key", "value", "from"), text.config_rows(run)),
         ("cells", ("cell", "status", "took", "source"), [text.cell_row(cell) for cell in run.cells]),
     ]
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from reprokit.errors import StoreError
 from reprokit.records import Cell, Run, Verdict
-from reprokit.views.status import replayable
+from reprokit.records.replayable import is_settled, kept_digests, replayable
+from reprokit.views.used import resources_of
 
 __all__ = ["run_json", "summary", "summary_json", "verdict_json"]
 
@@ -76,9 +77,10 @@ def run_json(run: Run, outputs: Callable[[str], list[Any]]) -> dict[str, Any]:
         "code",
         "config",
         "machine",
-        "gaps",
+        "libraries",
         "verdict",
     ]
+    kept, used = kept_digests(run), resources_of(run)
     result = {
         **summary(run),
         **{key: whole[key] for key in more},
@@ -86,6 +88,8 @@ def run_json(run: Run, outputs: Callable[[str], list[Any]]) -> dict[str, Any]:
         "environment": run.environment.to_dict() if run.environment else None,
         "environments": whole["environments"],
         "cells": [_cell(cell, outputs) for cell in run.cells],
+        "gaps": [{**gap.to_dict(), "open": not is_settled(gap, kept)} for gap in run.gaps],
+        "resources": used.to_dict() if used else None,
     }
     return {key: _jsonable(item) for key, item in result.items()}
 

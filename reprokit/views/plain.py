@@ -10,7 +10,20 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-__all__ = ["block", "clip", "count", "hexes", "indent", "plain", "seconds", "size", "table", "value", "when"]
+__all__ = [
+    "block",
+    "clip",
+    "count",
+    "hexes",
+    "indent",
+    "plain",
+    "seconds",
+    "size",
+    "spans",
+    "table",
+    "value",
+    "when",
+]
 
 # C0 and C1 controls, the Unicode line and direction controls, and surrogates (undecodable file names).
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
@@ -76,6 +89,21 @@ def count(number: int, noun: str) -> str:
     ('1 cell', '1,200 files')
     """
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def spans(numbers: Iterable[int]) -> str:
+    """Return numbers in order, neighbours as one span.
+
+    >>> spans([9, 3, 5, 6, 7])
+    '3, 5–7, 9'
+    """
+    found: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if found and number == found[-1][-1] + 1:
+            found[-1].append(number)
+        else:
+            found.append([number])
+    return ", ".join(f"{span[0]}–{span[-1]}" if len(span) > 1 else str(span[0]) for span in found)
 
 
 def size(number: int | None) -> str:

@@ -5,55 +5,31 @@ Also the one line at the start of a run and the one at its end.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from html import escape
 
-from reprokit.records import Gap, Run
+from reprokit.records import Run
+from reprokit.views import gaps
 from reprokit.views.page import page
 from reprokit.views.plain import block, clip, count, hexes, indent, plain, seconds
+from reprokit.views.used import remote_words, resource_words, resources_of
 
-__all__ = ["gap_lines", "replayable", "started_line", "status_html", "status_text", "stopped_line"]
+__all__ = ["capture_words", "config_words", "started_line", "status_html", "status_text", "stopped_line"]
 
-
-def replayable(run: Run) -> bool:
-    """Return whether nothing recorded so far prevents an exact replay."""
-    return not _blocking(run)
-
-
-def _blocking(run: Run) -> list[Gap]:
-    return [gap for gap in run.gaps if gap.blocks]
+_SHOWN = 12  # things under one heading; `reprokit show` has them all
 
 
 def status_text(run: Run) -> str:
     """Return the answer for a run, the gaps with their remedies, and what was captured so far."""
-    lines = [_answer(run), *indent(gap_lines(_blocking(run)))]
-    others = [gap for gap in run.gaps if not gap.blocks]
-    if others:
-        lines += ["", "Good to know:", *indent(gap_lines(others))]
+    lines = [_answer(run)]
+    for heading, told in gaps.sections(run):
+        if told:
+            lines += ["", f"{heading}:"] if heading else []
+            lines += indent(gaps.lines(told, _SHOWN))
     return "\n".join([*lines, "", *(f"{label:<9} {text}" for label, text in _facts(run))])
 
 
 def _answer(run: Run) -> str:
-    """Return the headline; it never promises more than the capture tier can have seen."""
-    blocking = _blocking(run)
-    if blocking:
-        things = "1 thing prevents" if len(blocking) == 1 else f"{len(blocking)} things prevent"
-        return f"Would this run replay? Not exactly: {things} it."
-    if not run.cells:
-        return "Would this run replay? Nothing has run yet."
-    if run.capture and not run.capture.complete:
-        return "Would this run replay? Yes, as far as it could be observed."
-    return "Would this run replay? Yes."
-
-
-def gap_lines(gaps: Sequence[Gap]) -> list[str]:
-    """Return each gap on a line, and under it what to do about it."""
-    lines = []
-    for gap in gaps:
-        where = f"cell {gap.cell}: " if gap.cell is not None else ""
-        lines.append(f"- {where}{plain(gap.message)}")
-        lines += indent([f"→ {plain(gap.remedy)}"] if gap.remedy else [])
-    return lines
+    return f"Would this run replay? {gaps.verdict_words(run)}"
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:
@@ -62,21 +38,37 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     if run.cells:
         facts.append(("last cell", _last_cell(run)))
     facts += [("files", _files(run)), ("capture", capture_words(run))]
+    facts += [("remote", words)] if (words := remote_words(run.cells)) else []
     if run.code:
         state = "with uncommitted changes" if run.code.dirty else "clean"
         facts.append(("code", f"{hexes(run.code.commit or run.code.snapshot)} ({state})"))
     if run.environment:
         packages = count(len(run.environment.distributions), "package")
         facts.append(("packages", f"Python {plain(run.environment.python)}, {packages}"))
+    facts += [("config", words)] if (words := config_words(run)) else []
+    facts += [("used", words)] if (words := resource_words(resources_of(run))) else []
     return facts
 
 
 def capture_words(run: Run) -> str:
-    """Return how files were observed, and why not better."""
+    """Return how files were observed, why not better, and what would be better."""
     if run.capture is None:
         return "not known"
+    if run.capture.complete:
+        return f"{plain(run.capture.tier)}: every file that this kernel and its children opened"
     why = "; ".join(plain(reason) for reason in run.capture.reasons)
-    return plain(run.capture.tier) + (f" ({why})" if why else "")
+    can = run.front == "kernel" and run.machine is not None and run.machine.system == "Linux"
+    better = "; a kernel from `reprokit install` sees every file" if can and run.capture.tier != "complete" else ""
+    return plain(run.capture.tier) + (f" ({why})" if why else "") + better
+
+
+def config_words(run: Run) -> str:
+    """Return how many values steer the run, and where they come from."""
+    if run.config is None or not run.config.values:
+        return ""
+    sources = sorted(set(run.config.sources.values()))
+    shown = ", ".join(plain(source) for source in sources[:4]) + (" …" if len(sources) > 4 else "")
+    return f"{count(len(run.config.values), 'value')} from {shown}"
 
 
 def _cells(run: Run) -> str:
@@ -99,23 +91,13 @@ def _files(run: Run) -> str:
 
 def status_html(run: Run) -> str:
     """Return ``status_text`` as a self-contained piece of HTML."""
-    tone = "good" if replayable(run) else "bad"
+    tone = "bad" if gaps.preventing(run) else "warn" if gaps.as_it_is(run) else "good"
     parts = [f'<div class="rk-head rk-{tone}">{escape(_answer(run))}</div>']
-    for title, gaps in (("", _blocking(run)), ("Good to know", [gap for gap in run.gaps if not gap.blocks])):
-        parts += [f"<h4>{title}</h4>"] if title and gaps else []
-        parts += [gaps_html(gaps)] if gaps else []
+    for heading, told in gaps.sections(run):
+        parts += [f"<h4>{escape(heading)}</h4>"] if heading and told else []
+        parts += [gaps.html(told)] if told else []
     rows = "".join(f"<tr><th>{escape(label)}</th><td>{escape(text)}</td></tr>" for label, text in _facts(run))
     return page([*parts, f"<table>{rows}</table>"])
-
-
-def gaps_html(gaps: Sequence[Gap]) -> str:
-    """Return gaps as a list, each with its remedy."""
-    items = []
-    for gap in gaps:
-        where = f"cell {gap.cell}: " if gap.cell is not None else ""
-        remedy = f'<div class="rk-dim">→ {escape(plain(gap.remedy))}</div>' if gap.remedy else ""
-        items.append(f"<li>{escape(where + plain(gap.message))}{remedy}</li>")
-    return f"<ul>{''.join(items)}</ul>"
 
 
 def started_line(run: Run) -> str:
@@ -127,9 +109,9 @@ def started_line(run: Run) -> str:
 
 def stopped_line(run: Run) -> str:
     """Return the one line that tells that a run ended and whether it can be replayed."""
-    blocking = len(_blocking(run))
+    preventing = len(gaps.preventing(run))
     end = f"`reprokit replay {plain(run.id)}` repeats it"
-    if blocking:
-        end = f"{count(blocking, 'thing')} would keep a replay from being exact (`%repro status`)"
+    if preventing:
+        end = f"{count(preventing, 'thing')} would keep a replay from being exact (`%repro status`)"
     reason = f" ({plain(run.reason)})" if run.reason else ""
     return f"reprokit: {plain(run.status)}{reason}, {count(len(run.cells), 'cell')}, {_files(run)}; {end}"

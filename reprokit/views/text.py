@@ -11,8 +11,10 @@ from typing import Any
 
 from reprokit.errors import UsageError
 from reprokit.records import Cell, CellVerdict, Difference, FileUse, Run, Verdict
+from reprokit.views import gaps
 from reprokit.views.plain import block, clip, count, hexes, indent, plain, seconds, size, table, value, when
-from reprokit.views.status import capture_words, gap_lines, replayable
+from reprokit.views.status import capture_words
+from reprokit.views.used import remote_row, remote_words, resource_words, resources_of
 
 __all__ = ["runs_table", "show_run", "verdict_headline", "verdict_text"]
 
@@ -91,12 +93,24 @@ def run_facts(run: Run) -> list[list[str]]:
         "started": when(run.started) + (f", took {took}" if took else ""),
         "folder": plain(run.cwd or run.root),
         "captured": capture_words(run),
-        "replay": "would be exact" if replayable(run) else "would not be exact (see gaps)",
+        "replay": _replay_words(run),
+        "used": resource_words(resources_of(run)),
+        "remote": remote_words(run.cells),
         "seed": "" if run.seed is None else str(run.seed),
         **code_facts(run),
         **environment_facts(run),
     }
     return [[label, words] for label, words in facts.items() if words]
+
+
+def _replay_words(run: Run) -> str:
+    if gaps.preventing(run):
+        return "would not be exact (see gaps)"
+    files = sum(told.files for told in gaps.as_it_is(run))
+    if not files:
+        return "would be exact"
+    stay = "stays as it is" if files == 1 else "stay as they are"
+    return f"would be exact as long as {count(files, 'file')} {stay} (see gaps)"
 
 
 def code_facts(run: Run) -> dict[str, str]:
@@ -134,8 +148,25 @@ def _sections(run: Run) -> list[tuple[str, list[str]]]:
         ("data written", table([file_row(use) for use in writes], right=[1])),
         ("artifacts", table([file_row(use) for use in run.artifacts], right=[1])),
         ("cells", table([cell_row(cell) for cell in run.cells], right=[0, 2])),
-        ("gaps", gap_lines(run.gaps)),
+        ("data from elsewhere", table(remote_rows(run.cells), right=[2])),
+        ("configuration", table(config_rows(run))),
+        ("gaps", gaps.lines(gaps.still_open(run))),
+        ("secured", gaps.lines(gaps.secured(run))),
     ]
+
+
+def remote_rows(cells: Sequence[Cell]) -> list[list[str]]:
+    """Return what came from and went to other machines, each once, with its cells."""
+    uses = {use: None for cell in cells for use in cell.remote}
+    return [remote_row(use) for use in uses]
+
+
+def config_rows(run: Run) -> list[list[str]]:
+    """Return each key with its value and where that came from."""
+    if run.config is None:
+        return []
+    sources = run.config.sources
+    return [[plain(key), clip(value(item), 60), plain(sources.get(key, ""))] for key, item in run.config.values.items()]
 
 
 def named(values: Mapping[str, Any]) -> list[str]:
@@ -155,11 +186,17 @@ def used_files(run: Run, access: str) -> list[FileUse]:
     return sorted(uses.values(), key=lambda use: use.path)
 
 
+_KEPT = {"git": "kept in git", "dvc": "kept by DVC", "object": "kept", "none": "not kept"}
+
+
 def file_row(use: FileUse) -> list[str]:
     """Return path, size, digest, and where the contents are kept."""
-    kept = {"git": "kept in git", "object": "kept", "none": "not kept"}.get(use.stored, plain(use.stored))
+    kept = {"git": "kept in git", "dvc": "kept by DVC", "object": "kept", "none": "not kept"}.get(
+        use.stored, plain(use.stored)
+    )
     state = "" if use.state == "stable" else f", {plain(use.state)}"
-    return [plain(use.path), size(use.size), hexes(use.digest), kept + state]
+    files = f" ({count(use.files, 'file')})" if use.files else ""
+    return [plain(use.path) + files, size(use.size), hexes(use.digest), kept + state]
 
 
 def cell_row(cell: Cell) -> list[str]:
@@ -193,6 +230,8 @@ def cell_sections(cell: Cell) -> list[tuple[str, list[str]]]:
         ("data read", table([file_row(use) for use in cell.reads], right=[1])),
         ("data written", table([file_row(use) for use in cell.writes], right=[1])),
         ("random generators", table(states)),
+        ("data from elsewhere", table(remote_rows([cell]), right=[2])),
+        ("used", [words] if (words := resource_words(cell.resources)) else []),
         ("hosts contacted", [plain(host) for host in cell.network]),
         ("typed in", [plain(answer) for answer in cell.answers]),
     ]

@@ -31,9 +31,10 @@ from reprokit.records import (
     Run,
     Verdict,
 )
+from reprokit.records.replayable import replayable
 from reprokit.views.html import runs_html, show_html, status_html, verdict_html
 from reprokit.views.json import run_json, summary, summary_json, verdict_json
-from reprokit.views.status import replayable, started_line, status_text, stopped_line
+from reprokit.views.status import started_line, status_text, stopped_line
 from reprokit.views.text import runs_table, show_run, verdict_headline, verdict_text
 
 STARTED = 1_777_800_000.0
@@ -206,7 +207,7 @@ run 20260503-140211-abcd2345  baseline
   notebook   work/train.ipynb
   started    {LOCAL}, took 3 min 12 s
   folder     /work
-  captured   watch (no native recorder)
+  captured   watch (no native recorder); a kernel from `reprokit install` sees every file
   replay     would not be exact (see gaps)
   code       dddddddddddd on main with uncommitted changes, kept as cccccccccccc
   python     3.11.4 with 1 package
@@ -300,7 +301,7 @@ run       20260503-140211-abcd2345 (baseline), done
 cells     2
 last cell 2: df = load() (done, 3.2 s)
 files     1 file read, 1 written
-capture   watch (no native recorder)
+capture   watch (no native recorder); a kernel from `reprokit install` sees every file
 code      dddddddddddd (with uncommitted changes)
 packages  Python 3.11.4, 1 package"""
     )
