@@ -1,0 +1,174 @@
+"""Every function of the agent is made to fail, at each place where a session calls it: no cell notices.
+
+The sessions run in processes of their own (``faulty``), two or more side by side; here it is said what may come of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FAULTY = Path(__file__).with_name("faulty.py")
+EXCEPTIONS = ("RuntimeError", "OSError", "MemoryError")
+
+# Where Python or IPython itself calls in: there is nothing of ours around these that could catch what they raise.
+# Each is one guarded step, so that only a fault at its very first instruction would be felt.
+OUTERMOST = frozenset(
+    {
+        "capture.audit:_hook",
+        "capture.interrupts:Held.__call__",
+        "capture.notebook:Notebook._after",
+        "capture.notebook:Notebook._before",
+        "capture.notebook:Notebook._guard",
+        "capture.session:Session.failed",
+        "capture.swallowed:described",
+        "capture.worker:Worker._serve",
+        "capture.worker:_after_fork",
+        "capture.worker:_before_fork",
+    }
+)
+# Lines that answer a verb of the user's: no warnings.
+ANSWERS = (
+    "capturing run",
+    "reprokit: done",
+    "reprokit: running",
+    "reprokit: failed",
+    "no run is open",
+    "could not be done",
+)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small project under git."""
+    root = tmp_path_factory.mktemp("faults") / "project"
+    root.mkdir()
+    (root / "in.csv").write_text("a,b\n1,2\n")
+    (root / "helpers.py").write_text("VALUE = 1\n")
+    (root / "conf.yaml").write_text("lr: 0.1\n")
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "start"]):
+        subprocess.run(["git", *command], cwd=root, env=environ(str(root.parent)), check=True, capture_output=True)
+    return root
+
+
+@cache
+def environ(home: str) -> dict[str, str]:
+    """Return the variables of every process of this test."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("REPROKIT_", "GIT_", "XDG_"))}
+    names = {f"GIT_{role}_{what}": "tester" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    return {**kept, **names, "HOME": home, "IPYTHONDIR": f"{home}/ipython", "REPROKIT_LOCK": "never"}
+
+
+def faulty(place: Path, what: str, orders: Sequence[str] = ()) -> Iterator[Any]:
+    """Run ``faulty.py`` and return what it tells."""
+    done = subprocess.run(
+        [sys.executable, str(FAULTY), str(place), what],
+        input="\n".join(orders),
+        env=environ(str(place.parent)),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return (json.loads(line) for line in done.stdout.splitlines())
+
+
+@pytest.fixture(scope="module")
+def plain(place: Path) -> dict[str, Any]:
+    """What the cells do without reprokit."""
+    return next(faulty(place, "plain"))
+
+
+@pytest.fixture(scope="module")
+def sound(place: Path) -> dict[str, Any]:
+    """What a session does in which nothing fails, and how often it calls each function."""
+    return next(faulty(place, "record"))
+
+
+def complaints(what: Sequence[Any], told: dict[str, Any], plain: dict[str, Any]) -> Iterator[str]:
+    """Yield what went wrong in a session in which functions failed."""
+    name = " ".join(map(str, what[:3]))
+    if "cells" not in told and "turns" not in told:
+        yield f"{name}: the session broke: {told.get('broken')}"
+        return
+    for function, cells in told.get("turns", {what[0]: told.get("cells")}).items():
+        for number, (expected, found) in enumerate(zip(plain["cells"], cells, strict=True), start=1):
+            if expected != found:
+                yield f"{function}: cell {number} gave {found} in place of {expected}"
+    for verb in told["verbs"]:
+        if verb[1] != "None":
+            yield f"{name}: a verb gave {verb}"
+    warnings = [line for line in told["own"] if not any(mark in line for mark in ANSWERS)]
+    if len(warnings) > 1:
+        yield f"{name}: {len(warnings)} lines of warning: {warnings[:3]}"
+    spoken = warnings or any("could not be done" in line for line in told["own"])
+    if told["left"] or told["input"] != plain["input"]:
+        yield f"{name}: left behind {told['left']} {told['input']}"
+    record = told["record"]
+    if record["runs"]:
+        if record["damage"] is not None:
+            yield f"{name}: the journal is damaged at line {record['damage']}"
+        if told["failures"] and not record["gaps"] and record["status"] == "done" and not spoken:
+            yield f"{name}: the record does not tell it"
+
+
+def check(place: Path, plain: dict[str, Any], how: str, orders: Sequence[str]) -> None:
+    found = [line for what, told in faulty(place, how, orders) for line in complaints(what, told, plain)]
+    assert not found, "\n".join(line[:600] for line in found)
+
+
+def modules(calls: Iterable[str]) -> list[str]:
+    """Return an order for each module: all its functions that are called, each with an exception to raise."""
+    found: dict[str, list[str]] = {}
+    for at, name in enumerate(sorted(set(calls) - OUTERMOST)):
+        found.setdefault(name.partition(":")[0], []).append(f"{name} {EXCEPTIONS[at % 3]}")
+    return [" ".join(names) for names in found.values()]
+
+
+def test_a_sound_session_changes_nothing(plain: dict[str, Any], sound: dict[str, Any]) -> None:
+    assert sound["cells"] == plain["cells"]
+    assert list(complaints(["nothing"], {**sound, "failures": 0}, plain)) == []
+    assert len(sound["calls"]) > 300
+    assert sound["record"]["status"] == "done"
+
+
+def test_functions_take_turns_to_fail(place: Path, plain: dict[str, Any], sound: dict[str, Any]) -> None:
+    check(place, plain, "turns", modules(sound["in_cells"]))
+
+
+def test_some_fail_from_the_start_to_the_end(place: Path, plain: dict[str, Any], sound: dict[str, Any]) -> None:
+    names = sorted(set(sound["calls"]) - OUTERMOST)[::12]
+    check(place, plain, "each", [f"{name} {EXCEPTIONS[at % 3]} 0" for at, name in enumerate(names)])
+
+
+@pytest.mark.parametrize(
+    "world",
+    [
+        "no-threads",
+        "few-descriptors",
+        "store-is-a-file",
+        "disk-full",
+        "store-deleted",
+        "objects-blocked",
+        "descriptors-used-up",
+    ],
+)
+def test_a_machine_on_which_something_is_the_matter(world: str, place: Path, plain: dict[str, Any]) -> None:
+    check(place, plain, "worlds", [world])
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("exception", EXCEPTIONS)
+@pytest.mark.parametrize("nth", [0, 1, 2, 3, 7])
+def test_each_function_fails_at_its_nth_call(
+    nth: int, exception: str, place: Path, plain: dict[str, Any], sound: dict[str, Any]
+) -> None:
+    names = sorted(name for name, calls in sound["calls"].items() if calls >= nth and name not in OUTERMOST)
+    check(place, plain, "each", [f"{name} {exception} {nth}" for name in names])
