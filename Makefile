@@ -19,7 +19,7 @@ help: ## list the targets
 setup: $(READY) ## create .venv: the locked requirements (hashes checked), then reprokit itself, editable
 
 # uv comes first, alone, by pip and by its hash in the lock: it installs the rest ten times faster than pip.
-$(READY): $(LOCK) pyproject.toml
+$(READY): $(LOCK) pyproject.toml hatch_build.py $(wildcard reprokit/native/*.[ch])
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 10) else "reprokit needs Python 3.10 or later: make setup PYTHON=python3.x")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	awk '/^uv==/ { uv = 1 } uv { print } uv && !/\\$$/ { exit }' $(LOCK) > $(VENV)/uv.txt

@@ -27,7 +27,7 @@ from measure import environment, median
 from nbclient import NotebookClient
 
 _SIDES = ("plain", "plain again", "captured")
-_START = "--IPKernelApp.exec_lines=%load_ext reprokit", "--IPKernelApp.exec_lines=%repro start"
+_START = ("%load_ext reprokit", "%repro start")  # in place of two cells that do nothing
 # What no two processes have in common.
 _PASSING = re.compile(
     r"0x[0-9a-f]{6,}|\d+(\.\d+)? ?(ns|[µu]s|ms|s|min)\b|/tmp/\S+"
@@ -93,20 +93,21 @@ def _execute(path: Path, captured: bool, timeout: int, root: str) -> list[str]:
     """Return what each code cell displayed, as one comparable text."""
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata.pop("kernelspec", None)
+    first = _START if captured else ("pass", "pass")
+    notebook.cells[:0] = [nbformat.v4.new_code_cell(source) for source in first]
     client = NotebookClient(
         notebook,
         timeout=timeout,
         kernel_name="python3",
         allow_errors=True,
         resources={"metadata": {"path": str(path.parent)}},
-        extra_arguments=list(_START) if captured else [],
     )
     failed = ""
     try:
         client.execute(env=environment(MPLBACKEND="module://matplotlib_inline.backend_inline"))
     except Exception as error:  # a timeout or a dead kernel: the same on all sides, or a difference
         failed = type(error).__name__
-    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"][len(first) :]
     return [_text(cell, root) + failed * (cell is cells[-1]) for cell in cells]
 
 

@@ -12,7 +12,8 @@ from typing import Any
 from reprokit.capture import drive, notebook
 from reprokit.capture.active import ActiveRun, plain_params
 from reprokit.capture.fronts import ScriptFront
-from reprokit.capture.session import Request, Session
+from reprokit.capture.request import Request
+from reprokit.capture.session import Session
 from reprokit.errors import UsageError
 
 __all__ = ["current_run", "run"]

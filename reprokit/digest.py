@@ -104,11 +104,13 @@ class Hasher:
 
     Args:
         git_size: the stream's size in bytes when its git blob id is wanted too.
+        md5: whether its MD5 is wanted too, by which DVC names it.
     """
 
-    def __init__(self, git_size: int | None = None) -> None:
+    def __init__(self, git_size: int | None = None, *, md5: bool = False) -> None:
         self._sha256 = hashlib.sha256()
         self._git = None if git_size is None else hashlib.sha1(b"blob %d\0" % git_size, usedforsecurity=False)
+        self._md5 = hashlib.md5(usedforsecurity=False) if md5 else None
         self.size = 0
 
     def update(self, block: bytes) -> None:
@@ -116,6 +118,8 @@ class Hasher:
         self._sha256.update(block)
         if self._git is not None:
             self._git.update(block)
+        if self._md5 is not None:
+            self._md5.update(block)
         self.size += len(block)
 
     def feed(self, read: Callable[[int], bytes | None], write: Callable[[bytes], object] | None = None) -> None:
@@ -132,6 +136,10 @@ class Hasher:
     def git_blob(self) -> str | None:
         """Return the id that git gives to these bytes, or None when it was not asked for."""
         return None if self._git is None else self._git.hexdigest()
+
+    def md5(self) -> str | None:
+        """Return the MD5 of what was read so far, or None when it was not asked for."""
+        return None if self._md5 is None else self._md5.hexdigest()
 
 
 def is_file_named(path: Path, digest: str) -> bool:

@@ -18,10 +18,12 @@ from typing import Any
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 
-from reprokit.capture import drive, notebook
+from reprokit.capture import drive, keeping, notebook
 from reprokit.capture.notebook import Notebook
-from reprokit.capture.session import Request, Session
+from reprokit.capture.request import Request
+from reprokit.capture.session import Session
 from reprokit.errors import ReprokitError, UsageError
+from reprokit.views.data import data_text
 from reprokit.views.status import started_line, status_html, status_text, stopped_line
 
 __all__ = ["ReproMagics", "load", "unload"]
@@ -59,6 +61,7 @@ class ReproMagics(Magics):  # type: ignore[misc]
         %repro param K=V …             record parameters
         %repro metric K=V …            record results worth comparing
         %repro artifact PATH           keep a file as a result
+        %repro data PATH [--store]     what is known of a data file; --store keeps its bytes whatever the limit
         %repro note "TEXT"             add a note
         %repro runs [QUERY]            list the runs of this project
         %repro show [RUN]              show a run (the latest)
@@ -74,6 +77,9 @@ class ReproMagics(Magics):  # type: ignore[misc]
                 self._line(line)
         except ReprokitError as error:
             self.notebook.front.warn(f"reprokit: {error}")
+        except Exception as error:  # a defect of ours must not stop the cell that the magic stands in
+            message = f"`%repro {line}` could not be done: {type(error).__name__}: {error}"
+            self.notebook.front.warn(f"reprokit: {message} (please report this)")
 
     def _line(self, line: str) -> None:
         words = _split(line)
@@ -199,6 +205,17 @@ def _artifact(magics: ReproMagics, words: list[str]) -> None:
     magics.show(f"kept {use.path} ({use.digest})")
 
 
+def _data(magics: ReproMagics, words: list[str]) -> None:
+    store = "--store" in words
+    path = Path(_one([word for word in words if word != "--store"])).expanduser()
+    if not path.exists():
+        raise UsageError(f"there is no file {path}", remedy="check the path")
+    session = magics.session
+    kept = keeping.keep(session, path) if store else None
+    session.catch_up()
+    magics.show(data_text(session.run(), keeping.name_of(session, path), kept))
+
+
 def _outside(verb: str, least: int, most: int, default: Sequence[str] = ()) -> Callable[[ReproMagics, list[str]], None]:
     """Return the action of a verb that the command line does."""
 
@@ -231,6 +248,7 @@ VERBS = {
     "param": Verb("%repro param K=V …", "record parameters", _param),
     "metric": Verb("%repro metric K=V …", "record results", _metric),
     "artifact": Verb("%repro artifact PATH", "keep a file", _artifact),
+    "data": Verb("%repro data PATH [--store]", "what is known of a data file", _data),
     "note": Verb('%repro note "TEXT"', "add a note", _note),
     "runs": Verb("%repro runs [QUERY]", "list runs", _outside("runs", 0, 1)),
     "show": Verb("%repro show [RUN]", "show a run", _outside("show", 0, 1, ("latest",))),

@@ -35,6 +35,8 @@ class Settings:
         ignore: globs, relative to the project root, of files that are never data.
         replay_env: which environment `replay` uses: "auto", "locked" or "current".
         lock: when the environment of a run is locked: "background" (at its start) or "never".
+        price_per_hour: what an hour of this machine costs; runs then say what they cost.
+        currency: what that price is in, such as "EUR".
         sources: setting name → where its value came from.
     """
 
@@ -51,6 +53,8 @@ class Settings:
     ignore: tuple[str, ...] = ()
     replay_env: str = "auto"
     lock: str = "background"
+    price_per_hour: float | None = None
+    currency: str = ""
     sources: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -110,6 +114,8 @@ def load(root: Path, environ: Mapping[str, str] | None = None, **arguments: Any)
 def _convert(name: str, value: Any, source: str) -> Any:
     if name.endswith("_limit"):
         return parse_size(value)
+    if name == "price_per_hour":
+        return _price(value, source)
     if name in ("variables", "ignore"):
         items = value.split(",") if isinstance(value, str) else value
         if not isinstance(items, (list, tuple)) or not all(isinstance(item, str) for item in items):
@@ -120,6 +126,16 @@ def _convert(name: str, value: Any, source: str) -> Any:
     if name in _CHOICES and value not in _CHOICES[name]:
         raise UsageError(f"{name} is {value!r} in {source}", remedy=f"use one of: {', '.join(_CHOICES[name])}")
     return value
+
+
+def _price(value: Any, source: str) -> float:
+    try:
+        price = float("nan") if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        price = float("nan")
+    if not 0 <= price < float("inf"):
+        raise UsageError(f"price_per_hour is {value!r} in {source}", remedy="write price_per_hour = 2.5")
+    return price
 
 
 def _project_table(path: Path) -> dict[str, Any]:

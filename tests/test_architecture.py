@@ -23,7 +23,7 @@ LAYERS = (
     ("settings",),
     ("store", "views"),
     ("capture",),
-    ("notebook",),
+    ("notebook", "lint"),
     ("replay",),
     ("pipeline",),
     ("cli", "magics", "blocks"),
@@ -46,11 +46,12 @@ AGENT_STORE = ("store", "store.assemble", "store.journal", "store.layout", "stor
 
 # Each library has its homes; `tomli` is the standard library's `tomllib` for Python 3.10.
 HOMES = {
-    "IPython": ("magics",),
+    "IPython": ("magics", "lint.source"),
     "papermill": ("notebook.engine",),
     "nbclient": ("notebook.engine",),
     "nbformat": ("notebook.compose", "notebook.engine", "notebook.parameters", "replay.execute"),
-    "jupyter_client": ("notebook.engine", "notebook.kernel", "cli.doctor"),
+    "ipykernel": ("cli.install",),
+    "jupyter_client": ("notebook.engine", "notebook.kernel", "cli.doctor", "cli.install"),
     "jupyter_core": ("notebook.engine", "notebook.kernel"),
     "sqlalchemy": ("store.index",),
     "packaging": ("replay",),

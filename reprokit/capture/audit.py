@@ -13,6 +13,8 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote
 
+from reprokit.capture import swallowed
+
 __all__ = ["Audit"]
 
 OnFile = Callable[[Any, str], None]
@@ -23,8 +25,8 @@ class Audit:
 
     Args:
         on_file: called with a path as it was given, before it happens, and "read", "write" (its old
-            content is lost), "update" (its old content matters), "source" (it is renamed), "target"
-            (something is renamed onto it) or "remove".
+            content is lost), "create" (it is made, or that fails), "update" (its old content matters),
+            "source" (it is renamed), "target" (something is renamed onto it) or "remove".
         on_network: called with "host:port" or a host name.
     """
 
@@ -91,14 +93,18 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
         for listener in tuple(_listeners):
             try:
                 listener.hear(event, args)
-            except Exception:  # an exception here would stop the user's own call
+            except RecursionError:  # of the user's making; there is no room for another call
                 pass
+            except Exception as error:  # it would stop the user's own call
+                swallowed.keep("files", error)
 
 
 def _access(mode: str | None, flags: int | None) -> str:
     flags = flags or 0
     if not flags & (os.O_WRONLY | os.O_RDWR):
         return "read"
+    if flags & os.O_EXCL and flags & os.O_CREAT:
+        return "create"
     return "write" if flags & os.O_TRUNC else "update"
 
 

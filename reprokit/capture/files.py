@@ -1,36 +1,40 @@
 """The files probe: every file a cell reads and writes, with its digest at the time of use.
 
-Python's own opens are heard before they happen (``audit``); what C libraries and child processes do
-inside the project tree is seen by the kernel's events (``watch``) or, where there are none, by
-comparing scans. Hashing happens in the background, but never too late: a file that is about to be
-overwritten while its digest is still owed is hashed first.
+It puts the observers together: the *complete* tier has the recorder from the process's start, the *watch*
+tier the kernel's events for folders (and the recorder where it could be put in later), the *basic* tier
+comparisons of scans. Python's own opens are heard in all of them. What it all means is decided in ``merge``;
+hashing happens in the background, but never too late: a file that is about to be overwritten while its
+digest is still owed is hashed first, or a copy of it is kept.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-import stat
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
-from reprokit.capture import redact
 from reprokit.capture.audit import Audit
 from reprokit.capture.contents import Content, Contents
+from reprokit.capture.handles import Handles
+from reprokit.capture.history import History
+from reprokit.capture.literals import Literals
+from reprokit.capture.merge import AT_ONCE, Merge, state_of
+from reprokit.capture.observers import Observers
 from reprokit.capture.paths import Paths
 from reprokit.capture.probe import Context, Patch
-from reprokit.capture.scan import Key, key_of, scan
+from reprokit.capture.rows import Rows
+from reprokit.capture.scan import Key
+from reprokit.capture.traces import Traces
+from reprokit.capture.tracked import Tracked
 from reprokit.capture.uses import Debt, Debts, Use
-from reprokit.capture.watch import Seen, Watch
+from reprokit.capture.watch import Seen
 from reprokit.records import Capture, FileUse, Gap
 
 __all__ = ["Files"]
-
-_AT_ONCE = 64 * 10**6  # bytes: what may be hashed on the user's path before it is overwritten (about 50 ms)
-_SCANNED = 20_000  # files: beyond it a scan before and after each cell would be felt
-_CLOCK_NS = 10_000_000  # files are stamped with a clock that lags by up to a tick, 10 ms at 100 Hz
 
 
 class Files:
@@ -42,24 +46,28 @@ class Files:
         self._context = context
         self._paths = Paths(context.project, context.ignored, context.settings.ignore)
         self._audit = Audit(self._on_file, self._on_network)
-        self._watch: Watch | None = None
+        skipped = frozenset(os.path.realpath(path) for path in context.ignored)
+        self._observers = Observers(self._paths, skipped, self._connected)
         self._background: int | None = None  # the thread that hashes: what it opens is not the user's
-        self._contents = Contents(context.objects, context.settings.store_limit, self._announce, lambda: self._tracked)
         self._tracked: Mapping[str, str] = {}
         self._blob: Callable[[str], bytes] | None = None
+        tracker = Tracked(lambda: self._tracked, self._announce)
+        self._contents = Contents(context.objects, context.settings.store_limit, self._announce, tracker, self._hushed)
+        self._debts = Debts(self._contents.of, self._rescued, self._guard)
+        self._history = History()
+        self._handles = Handles(state_of)
+        keep = lambda data: context.objects.put_bytes(data, durable=False)  # noqa: E731
+        self._rows = Rows(self._paths, self._contents, self._debts, self._snapshot, keep, self._give_way)
+        self._literals: Literals | None = None
+        self._merge = self._new_merge()
         self._open = False
         self._pid = os.getpid()
-        self._began_ns = 0
-        self._uses: dict[str, Use] = {}
         self._hosts: set[str] = set()
-        self._debts = Debts(self._contents.of)
-        self._products: dict[str, Debt] = {}  # what this run wrote so far, as it left it
-        self._states: dict[str, Debt] = {}  # files as this run last saw them
-        self._foreign: set[str] = set()  # written between cells, by somebody else
+        self._pipes: set[str] = set()
         self._before: dict[str, Key] | None = None
-        self._scanning = False
-        self._overflowed = False
         self._folders: set[str] = set()  # that existed at the start and were not told yet
+        self._copies = context.objects.root.parent / "runs" / context.run_id / "before"
+        self._told = self.capture()
 
     def start(self) -> Patch:
         """Begin to listen; the tree is watched once the code snapshot has read it."""
@@ -72,211 +80,171 @@ class Files:
         self._tracked = tracked
         self._blob = blob
 
+    def expects(self, source: str) -> None:
+        """Tell the source of the cell that is about to run: the folders that it names are watched."""
+        if self._literals is not None:
+            self._literals.look(source)
+
     def before_cell(self, seq: int) -> Patch:
         """Begin a cell: what happened since the last one is nobody's."""
-        if self._watch is not None:
-            self._forget(path for path, seen in self._watch.drain().items() if seen.written)
-            if not self._debts:
-                self._watch.settle()
-        elif self._scanning:
-            self._before = scan(self._paths.project, self._skipped(), _SCANNED)
-            self._overflowed = self._overflowed or self._before is None
-        self._uses, self._hosts = {}, set()
-        self._began_ns = time.time_ns()
+        observers = self._observers
+        if observers.tap is not None:
+            self._drop(observers.tap.take())
+        if observers.watch is not None:
+            drained = observers.watch.drain(reads=not observers.is_exact)
+            self._history.changed_by_others(path for path, seen in drained.items() if seen.written)
+            observers.watch.settle()
+        elif observers.scanning:
+            self._before = observers.scan()
+        for path in self._handles:  # its bytes can go without anybody hearing of it
+            self._debts.settle_path(path, AT_ONCE)
+        self._hosts = set()
+        self._merge = self._new_merge()
         self._open = True
         return Patch()
-
-    def _forget(self, changed: Iterable[str]) -> None:
-        for path in changed:
-            self._states.pop(path, None)
-            self._foreign.add(path)
 
     def after_cell(self, seq: int) -> Patch:
         """End a cell: name its files now, hash them in the background."""
         self._open = False
-        self._see_tree(seq)
-        # A thread of the user's may still be in the middle of an open: hence the copy.
-        uses = {path: use for path, use in list(self._uses.items()) if self._matters(path, use)}
-        hosts = Patch(add={"network": sorted(self._hosts)} if self._hosts else {})
+        self._see(seq)
+        merge = self._merge
+        uses = merge.finish()
         if uses:
+            merge.note(uses)
             # Written before the work is handed over: what the background then finds out is the last word.
-            self._context.emit(seq, self._pending(uses))
+            self._context.emit(seq, Patch(add=self._rows.pending(uses)))
             self._context.later(lambda: self._settle_cell(seq, uses))
-        return hosts
+        return Patch(add={"network": sorted(self._hosts)} if self._hosts else {})
 
     def stop(self) -> Patch:
         """Stop listening and say how much was seen."""
         self._audit.stop()
+        self._observers.look_back()
         capture = self.capture()
-        if self._watch is not None:
-            self._watch.stop()
-            self._watch = None
+        self._literals = None
+        self._observers.stop()
+        shutil.rmtree(self._copies, ignore_errors=True)
         return Patch(set={"capture": capture.to_dict()})
 
     def capture(self) -> Capture:
         """Return the tier of observation reached, never more than that."""
-        if self._watch is None:
-            reasons = ["only files that Python itself opens are seen as read"]
-            if self._overflowed:
-                reasons.append(f"the project has more than {_SCANNED} files: written ones are not looked for")
-            return Capture(tier="basic", reasons=tuple(reasons))
-        reasons = ["outside the project only files that Python itself opens are seen"]
-        if self._overflowed:
-            reasons.append("so many files were used at once that some were not seen")
-        return Capture(tier="watch", reasons=tuple(reasons))
+        return self._observers.capture()
 
     def content(self, path: Path) -> FileUse:
         """Return a file named by the user (an artifact), hashed now."""
-        absolute = self._paths.absolute(path)
-        return self._file_use(absolute, "write", self._contents.of(absolute), "named")
+        return self._rows.named([self._paths.absolute(path)], "write")
 
-    # -- events ---------------------------------------------------------------------------------
+    def keep(self, path: Path) -> FileUse:
+        """Keep the bytes that a file has now, whatever its size, and those it has in later cells of the run.
+
+        Args:
+            path: a file, or a folder: then all the files in it that are data.
+        """
+        absolute = self._paths.absolute(path)
+        folder = absolute if os.path.isdir(absolute) else None
+        files = [absolute] if folder is None else [name for name in _files_below(folder) if self._paths.is_data(name)]
+        for name in files:
+            self._contents.keep(name)
+        return self._rows.named(files, "read", folder)
+
+    # -- what is heard ---------------------------------------------------------------------------
 
     def _on_file(self, given: str | bytes, access: str) -> None:
         if not self._open or self._contents.reading or os.getpid() != self._pid:
             return
         path = self._paths.absolute(given)
-        if threading.get_ident() == self._background or not self._paths.is_data(path):
-            return
-        if access == "remove":
-            self._debts.settle_path(path, _AT_ONCE)
-            return
-        use = self._uses.get(path)
-        if use is None:
-            use = self._uses[path] = Use(before=self._first_look(path))
-        if access in ("read", "source") or (access == "update" and use.before is not None and not use.written):
-            self._will_read(path, use)
-        if access == "source":
-            self._debts.settle_path(path, _AT_ONCE)
-        elif access != "read":
-            self._will_write(path, use, update=access == "update")
+        if threading.get_ident() != self._background and self._paths.is_data(path):
+            self._merge.hear(path, access)
 
     def _on_network(self, address: str) -> None:
-        local = address.startswith(("127.", "localhost", "/", "::1", "\0")) or not address
-        if self._open and not local and os.getpid() == self._pid:
+        if self._open and os.getpid() == self._pid:
+            self._connected(address)
+
+    def _connected(self, address: str) -> None:
+        if address and not address.startswith(("127.", "localhost", "/", "::1", "[::1]", "\0")):
             self._hosts.add(address)
 
-    def _first_look(self, path: str) -> Key | None:
-        try:
-            status = os.stat(path)
-        except (OSError, ValueError):
-            return None
-        if stat.S_ISFIFO(status.st_mode):
+    def _on_pipe(self, path: str) -> None:
+        if path not in self._pipes:
+            self._pipes.add(path)
             message = f"{self._paths.name(path)} is a pipe: what goes through it is not kept"
             self._context.gap(Gap(aspect=self.aspect, message=message, remedy="use a file instead"))
-        return key_of(status) if stat.S_ISREG(status.st_mode) else None
 
-    def _will_read(self, path: str, use: Use) -> None:
-        if use.read:
-            return
-        use.read = True
-        use.own = use.written or self._is_product(path, use.before)
-        if use.before is not None and not use.written:
-            debt = use.old = self._debts.owe(path, use.before)
-            self._context.later(lambda: self._settle_quietly(path, debt))
-
-    def _will_write(self, path: str, use: Use, *, update: bool) -> None:
-        use.written = use.written or not update  # an update that changes nothing is none
-        self._debts.settle_path(path, _AT_ONCE)
-
-    def _is_product(self, path: str, key: Key | None) -> bool:
-        product = self._products.get(path)
-        return product is not None and product.key == key
-
-    def _settle_quietly(self, path: str, debt: Debt) -> None:
-        self._debts.settle(path, debt)
-
-    # -- the end of a cell ----------------------------------------------------------------------
-
-    def _see_tree(self, seq: int) -> None:
+    def _see(self, seq: int) -> None:
         """Add what the audit hook did not hear: C libraries and child processes."""
-        if self._watch is not None:
-            for path, seen in self._watch.drain().items():
-                if self._paths.is_data(path):
-                    self._add_seen(path, seen)
-            if self._watch.take_overflow():
-                self._overflowed = True
+        observers, merge = self._observers, self._merge
+        if observers.tap is not None:
+            merge.add_traces(observers.tap.take())
+            observers.look_back()
+        for path in self._handles.changed():
+            merge.add_held(path)
+        self._handles.look(merge.opened)
+        if observers.watch is not None:
+            self._see_tree(observers.watch.drain(reads=not observers.is_exact))
+            if observers.has_overflowed():
                 message = "so many files were used at once that some were not seen"
                 remedy = "use fewer files in one cell"
                 self._context.gap(Gap(aspect=self.aspect, message=message, remedy=remedy, cell=seq))
         elif self._before is not None:
-            for path, key in (scan(self._paths.project, self._skipped(), _SCANNED) or {}).items():
-                if self._before.get(path) != key and self._paths.is_data(path):
-                    self._add_changed(path, self._before.get(path))
+            for path, key in (observers.scan() or {}).items():
+                before = self._before.get(path)
+                if (before is None or before[:4] != key[:4]) and self._paths.is_data(path):
+                    merge.add_changed(path, before)
+        self._tell_tier()
 
-    def _add_changed(self, path: str, before: Key | None) -> None:
-        """Add a file that two scans show to have been written."""
-        use = self._uses.setdefault(path, Use(before=before, source="tree"))
-        use.written = True
-        if use.read and use.before != before:  # Python read what the cell had already written
-            use.own = True
+    def _see_tree(self, happened: Mapping[str, Seen]) -> None:
+        exact = self._observers.is_exact
+        for path, seen in happened.items():
+            if not self._paths.is_data(path):
+                continue
+            if not exact:
+                self._merge.add_seen(path, seen)
+            elif seen.written and self._history.was_written(path):
+                self._merge.add_kept_open(path)
 
-    def _add_seen(self, path: str, seen: Seen) -> None:
-        use = self._uses.get(path)
-        if use is None:
-            if not (seen.read or seen.written):
-                return
-            use = self._uses[path] = Use(before=None, source="tree")
-        if seen.read and not use.read:
-            self._add_seen_read(path, use, seen)
-        elif use.read and seen.fresh and self._is_new(use.before):
-            use.own = True  # Python read what a child process had written in this cell
-        use.written = use.written or seen.written
+    def _drop(self, traces: Traces) -> None:
+        """What happened between cells is nobody's; but copies of bytes that are still owed are welcome."""
+        self._history.changed_by_others(path for path, trace in traces.paths.items() if trace.changed or trace.opened)
+        for path, trace in traces.paths.items():
+            owed = self._debts.owed(path)
+            if owed is not None and owed.is_lost and trace.changed:
+                owed.moved, owed.copy = trace.moved_to, owed.copy or trace.copy
+            elif trace.copy is not None:
+                traces.spare.append(trace.copy)
+        self._merge.discard(traces.spare)
 
-    def _add_seen_read(self, path: str, use: Use, seen: Seen) -> None:
-        use.read = True
-        key = None if seen.written or use.written else _key(path)
-        # Writing through shared memory makes no event, but changes both times.
-        if key is not None and min(key[3], key[4]) < self._began_ns:
-            use.before = key
-            use.own = self._is_product(path, key)
-            use.old = self._debts.owe(path, key)
-        else:  # the bytes that were read are gone: they are what this run, or the snapshot, saw last
-            use.old = self._states.get(path)
-            use.own = use.old is not None and use.old is self._products.get(path)
-            use.snapshot = use.old is None and path not in self._foreign
+    def _new_merge(self) -> Merge:
+        observers = self._observers
+        return Merge(
+            self._paths,
+            self._debts,
+            self._history,
+            observers.tap,
+            self._context.later,
+            lambda path: observers.watch is not None and self._paths.inside(path),
+            self._on_pipe,
+        )
 
-    def _is_new(self, key: Key | None) -> bool:
-        """Return whether a file in this state may have been changed since the cell began."""
-        return key is not None and max(key[3], key[4]) >= self._began_ns - _CLOCK_NS
+    # -- in the background -------------------------------------------------------------------------
 
-    def _matters(self, path: str, use: Use) -> bool:
-        now = _key(path)
-        if use.source == "python":
-            if not use.written and use.read:
-                use.written = now is not None and use.before is not None and now != use.before
-            if use.read and use.before is None:
-                use.read = use.own  # it did not exist when it was opened
-            if use.read and now is not None and not os.access(path, os.R_OK):
-                use.read = False  # the user's own attempt failed too
-        if use.written and now is not None:
-            use.new = self._products[path] = self._states[path] = Debt(now)
-        if use.written and (now is None or self._paths.is_scratch(path)):
-            use.written = False  # it was transient
-            use.read = use.read and not use.own
-        return use.read or use.written
-
-    def _pending(self, uses: Mapping[str, Use]) -> Patch:
-        add: dict[str, list[Any]] = {}
-        for path, use in uses.items():
-            if use.written and use.new is not None:
-                use.new = self._products[path] = self._states[path] = self._debts.owe(path, use.new.key)
-            elif use.old is not None:
-                self._states[path] = use.old
-            for access in use.accesses:
-                pending = Content(use.before, None, None, "none", "pending")
-                add.setdefault(f"{access}s", []).append(self._use_record(path, use, access, pending))
-        return Patch(add=add)
+    def _begin_watching(self) -> None:
+        self._background = threading.get_ident()
+        trouble = self._observers.begin(self._copies)
+        if trouble:
+            self._context.gap(Gap(aspect=self.aspect, message=trouble, remedy="see `reprokit doctor`"))
+        watch = self._observers.watch
+        if watch is not None:
+            self._folders = watch.folders() - {self._paths.project}
+            if self._observers.tap is None:
+                self._literals = Literals(watch, self._paths, self._context.namespace)
+        self._told = self.capture()
+        self._context.emit(None, Patch(set={"capture": self._told.to_dict()}))
 
     def _settle_cell(self, seq: int, uses: Mapping[str, Use]) -> None:
-        add: dict[str, list[Any]] = {}
-        for path, use in uses.items():
-            for access in use.accesses:
-                content = self._content_of(path, use, access)
-                add.setdefault(f"{access}s", []).append(self._use_record(path, use, access, content))
-                if access == "read":
-                    self._tell(seq, path, use, content)
-        self._context.emit(seq, Patch(add=add))
+        rows, gaps = self._rows.settled(seq, uses)
+        self._context.emit(seq, Patch(add=rows))
+        for gap in gaps:
+            self._context.gap(gap)
         self._tell_folders(path for path, use in uses.items() if use.written)
 
     def _tell_folders(self, written: Iterable[str]) -> None:
@@ -286,83 +254,55 @@ class Files:
         if folders:
             self._context.emit(None, Patch(add={"folders": sorted(self._paths.name(path) for path in folders)}))
 
-    def _content_of(self, path: str, use: Use, access: str) -> Content:
-        debt = use.old if access == "read" else use.new
-        if debt is None and use.own:  # what the cell itself wrote, and then read
-            debt = use.new
-        if debt is not None:
-            return self._debts.settle(path, debt)
-        if use.snapshot and self._blob is not None and path in self._tracked:
-            return self._contents.of_bytes(self._blob(self._tracked[path]))
-        return Content(None, None, None, "none", "unstable")
+    def _tell_tier(self) -> None:
+        """Write down at once that less was seen than hoped: the process may not live to its end."""
+        capture = self.capture()
+        if capture != self._told:
+            self._told = capture
+            self._context.emit(None, Patch(set={"capture": capture.to_dict()}))
 
-    def _tell(self, seq: int, path: str, use: Use, content: Content) -> None:
-        """Say now what would prevent a replay later."""
-        name = self._paths.name(path)
-        if content.state != "stable":
-            was = "was gone before it could be hashed" if content.state == "missing" else "changed while in use"
-            message, remedy = f"{name} {was}", "run the cell again while nothing else writes the file"
-        elif content.stored == "none" and not use.own:
-            message, remedy = _not_kept(name, content)
-        else:
-            return
-        blocks = content.state != "stable" and not use.own
-        self._context.gap(Gap(aspect=self.aspect, message=message, remedy=remedy, cell=seq, blocks=blocks))
+    # -- small parts ---------------------------------------------------------------------------------
 
-    # -- small parts ----------------------------------------------------------------------------
+    def _rescued(self, debt: Debt) -> Content | None:
+        """Return the content of bytes that are not at their path any more, if they were kept or moved."""
+        copy, moved = debt.copy, debt.moved
+        tap = self._observers.tap
+        if copy is None and tap is not None:
+            copy, moved_to = tap.claim(debt.path)
+            moved = moved or moved_to
+        debt.copy = None
+        if copy is not None and (content := self._contents.of_copy(copy, debt.path, debt.key)) is not None:
+            return content
+        if moved is not None and debt.key is not None:
+            key = state_of(moved)
+            if key is not None and key[:4] == debt.key[:4]:  # all but the time of its last renaming
+                return self._contents.of(moved, key)
+        return None
 
-    def _use_record(self, path: str, use: Use, access: str, content: Content) -> dict[str, object]:
-        return self._file_use(path, access, content, use.source, own=access == "read" and use.own).to_dict()
-
-    def _file_use(self, path: str, access: str, content: Content, source: str, own: bool = False) -> FileUse:
-        return FileUse(
-            path=self._paths.name(path),
-            access=access,
-            size=content.size,
-            digest=content.digest,
-            stored=content.stored,
-            state=content.state,
-            source=source,
-            own=own,
-        )
-
-    def _begin_watching(self) -> None:
-        self._background = threading.get_ident()
-        try:
-            self._watch = Watch(self._paths.project, self._skipped())
-            self._folders = self._watch.folders() - {self._paths.project}
-        except OSError as error:
-            self._scanning = True
-            message = f"the project's folders cannot be watched ({error.strerror or error})"
-            self._context.gap(Gap(aspect=self.aspect, message=message, remedy="see `reprokit doctor`"))
-        self._context.emit(None, Patch(set={"capture": self.capture().to_dict()}))
+    def _snapshot(self, path: str) -> bytes | None:
+        if self._blob is None or path not in self._tracked:
+            return None
+        return self._blob(self._tracked[path])
 
     def _announce(self, path: str) -> None:
-        if self._watch is not None:
-            self._watch.expect(path)
+        if self._observers.watch is not None and not self._observers.is_exact:
+            self._observers.watch.expect(self._paths.real(path))
 
-    def _skipped(self) -> frozenset[str]:
-        return frozenset(os.path.realpath(path) for path in self._context.ignored)
+    def _give_way(self, worked_s: float) -> None:
+        """Let the user's cell have most of the processor while it runs."""
+        if self._open:
+            time.sleep(2 * min(worked_s, 0.01))
 
+    def _guard(self, path: str, on: bool) -> None:
+        if self._observers.tap is not None:
+            self._observers.tap.protect(path, on)
 
-def _key(path: str) -> Key | None:
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return key_of(status) if stat.S_ISREG(status.st_mode) else None
-
-
-def _not_kept(name: str, content: Content) -> tuple[str, str]:
-    """Return why the bytes of a file are not kept, and what to do about it."""
-    if redact.is_secret_file(name):
-        return (
-            f"{name} holds secrets: only its digest is kept",
-            "a replay uses it as it lies there, while it is the same",
-        )
-    why = f"{name} ({_size(content.size)}) is above the storing limit: only its digest is kept"
-    return why, "raise `store_limit` in [tool.reprokit], or track it with DVC"
+    def _hushed(self) -> contextlib.AbstractContextManager[object]:
+        tap = self._observers.tap
+        if tap is None or threading.get_ident() == self._background:
+            return contextlib.nullcontext()
+        return tap.recorder.hushed()
 
 
-def _size(size: int | None) -> str:
-    return "unknown size" if size is None else f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+def _files_below(folder: str) -> list[str]:
+    return [os.path.join(place, name) for place, _, names in os.walk(folder) for name in names]

@@ -7,7 +7,9 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
+from reprokit.capture import swallowed
 from reprokit.capture.outputs import OWN, KernelTap, StreamTap
+from reprokit.capture.questions import Questions
 from reprokit.capture.session import Session
 
 __all__ = ["Front", "KernelFront", "ScriptFront", "TerminalFront"]
@@ -65,7 +67,10 @@ class _Answers:
         def listening_input(prompt: object = "", /) -> str:
             recorded = next(self._recorded, None)
             answer = ask(prompt) if recorded is None else recorded
-            session.answer(answer)
+            try:
+                session.answer(answer)
+            except Exception as error:
+                swallowed.keep("outputs", error)
             return answer
 
         return listening_input
@@ -81,19 +86,19 @@ class KernelFront:
         self._kernel = shell.kernel
         self._answers = _Answers()
         self._tap: KernelTap | None = None
+        self._questions: Questions | None = None
 
     def start(self, session: Session) -> None:
         _flush_streams()  # what the cell printed before the run began is none of its outputs
-        self._tap = KernelTap(self._kernel.session, session.outputs, session.recorded_outputs)
+        self._questions = Questions(self._kernel.session, session.answer, session.password_asked)
+        self._tap = KernelTap(
+            self._kernel.session, session.outputs, session.displayed.recall, asked=self._questions.asked
+        )
         self._tap.start()
-        self._kernel.raw_input = self._answers.wrap(self._kernel.raw_input, session)
-        ask_password = self._kernel.getpass
-
-        def getpass(*args: Any, **kwargs: Any) -> Any:
-            session.password_asked()
-            return ask_password(*args, **kwargs)
-
-        self._kernel.getpass = getpass
+        if session.is_replay:  # only then does `input()` not ask
+            self._kernel.raw_input = self._answers.wrap(self._kernel.raw_input, session)
+        else:
+            self._questions.start()
 
     def begin(self, seq: int, answers: Sequence[str]) -> None:
         self._answers.expect(answers)
@@ -125,8 +130,10 @@ class KernelFront:
         if self._tap is not None:
             self._tap.stop()
             self._tap = None
-            del self._kernel.raw_input
-            del self._kernel.getpass
+        if self._questions is not None:
+            self._questions.stop()
+            self._questions = None
+        self._kernel.__dict__.pop("raw_input", None)
 
     def imitate(self, kind: str) -> None:
         if kind == "terminal":
@@ -186,9 +193,9 @@ class ScriptFront:
             self.end(self._seq)
 
     def stop(self) -> None:
-        self._tap.stop()
         builtins.input = self._input
         self._session = None
+        self._tap.stop()
 
     def imitate(self, kind: str) -> None:
         """Nothing to do: a script is replayed as a script."""
@@ -233,7 +240,10 @@ class TerminalFront(ScriptFront):
         original = self._tap.quietly(getattr(owner, name))
 
         def listening(*args: Any, **kwargs: Any) -> Any:
-            heard(*args, **kwargs)
+            try:
+                heard(*args, **kwargs)
+            except Exception as error:
+                swallowed.keep("outputs", error)
             return original(*args, **kwargs)
 
         owner.__dict__[name] = listening
@@ -246,7 +256,14 @@ class TerminalFront(ScriptFront):
         self._tap.area.add("display_data", {"data": data, "metadata": metadata or {}})
 
     def _on_error(self, kind: type[BaseException], error: BaseException, lines: list[str]) -> None:
-        self._tap.area.add("error", {"ename": kind.__name__, "evalue": str(error), "traceback": list(lines)})
+        self._tap.area.add("error", {"ename": kind.__name__, "evalue": _shown(error), "traceback": list(lines)})
+
+
+def _shown(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # of a class of the user's own
+        return "<exception str() failed>"
 
 
 def _flush_streams() -> None:

@@ -16,6 +16,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from os import urandom  # as it is now: a user may replace `os.urandom`
 from pathlib import Path
 
 from reprokit.errors import GitError
@@ -92,7 +93,7 @@ def start(
     """
     try:
         process = subprocess.Popen(
-            ["git", *_SWITCHES, *args],
+            [_program(), *_SWITCHES, *args],
             cwd=cwd,
             env={**_environment(), **(env or {})},
             stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
@@ -110,6 +111,14 @@ def start(
         return out
 
     return finish
+
+
+def _program() -> str:
+    """Return where git is: for a bare name the standard library sets the user's warning filters aside meanwhile."""
+    found = shutil.which("git")
+    if found is None:
+        raise FileNotFoundError("there is no git")
+    return found
 
 
 def _environment() -> dict[str, str]:
@@ -203,7 +212,7 @@ def _new_folder(room: int) -> Path:
         status = os.statvfs(_MEMORY)
         if status.f_bavail * status.f_frsize > 4 * room + 2**24:
             base = _MEMORY
-    folder = Path(base).absolute() / f"reprokit-git-{os.urandom(8).hex()}"
+    folder = Path(base).absolute() / f"reprokit-git-{urandom(8).hex()}"
     folder.mkdir(mode=0o700)
     return folder
 

@@ -13,9 +13,9 @@ import _signal  # type: ignore[import-not-found]
 import ast
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any
 
 __all__ = ["Held", "Owed", "deferred"]
@@ -71,12 +71,12 @@ class Owed:
     def add(self, held: Held) -> None:
         """Owe what was held back."""
         if held.came:
-            self._since = time.monotonic()
+            self._since = monotonic()
 
     def visit(self, tree: ast.Module) -> ast.Module:
         """Return a cell's syntax tree, with the interrupt in front if one is owed."""
         since, self._since = self._since, None
-        if since is None or time.monotonic() - since > _AT_ONCE_S:
+        if since is None or monotonic() - since > _AT_ONCE_S:
             return tree
         first = ast.parse(_FIRST).body[0]
         tree.body.insert(0, ast.copy_location(first, tree.body[0]) if tree.body else first)

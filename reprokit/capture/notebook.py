@@ -16,7 +16,9 @@ from typing import Any
 from reprokit.capture.drive import Drive
 from reprokit.capture.fronts import Front, KernelFront, TerminalFront
 from reprokit.capture.interrupts import Held, Owed, deferred
-from reprokit.capture.session import Request, Session
+from reprokit.capture.request import Request
+from reprokit.capture.session import Session
+from reprokit.capture.swallowed import described
 from reprokit.errors import UsageError
 
 __all__ = ["Notebook", "attach", "detach", "finish", "of"]
@@ -83,12 +85,12 @@ class Notebook:
             notebook=request.notebook or self._notebook_hint(),
             before=self._earlier_cells() if running else (),
         )
-        self.session = Session(request, lambda: self.shell.user_ns, self.front.warn)
+        self.session = session = Session(request, lambda: self.shell.user_ns, self.front.warn)
         self._one_cell = one_cell
-        self.front.start(self.session)
+        self._guard(lambda: self.front.start(session))
         if running:
-            self._enter(self._current_source(), entered="inside")
-        return self.session
+            self._guard(lambda: self._enter(self._current_source(), entered="inside"))
+        return session
 
     def stop(self, status: str = "done", reason: str | None = None) -> str:
         """Stop the run that is open and return its id.
@@ -123,9 +125,8 @@ class Notebook:
         session, self.session = self.session, None
         if session is not None:
             with deferred() as held:
-                self.front.flush()
-                session.stop(status, reason)
-                self.front.stop()
+                for step in (self.front.flush, lambda: session.stop(status, reason), self.front.stop):
+                    self._guard(step, session)
             held.deliver()
 
     def _at_exit(self) -> None:
@@ -139,19 +140,21 @@ class Notebook:
         if self._depth == 1:
             self._cell = info
             if self.session is not None:
-                with deferred() as held:
-                    self._guard(lambda: self._enter(info.raw_cell, cell_id=getattr(info, "cell_id", None)))
-                self._owe(held)
+                self._guard(lambda: self._undisturbed(lambda: self._enter(info.raw_cell, cell_id=_id_of(info))))
 
     def _after(self, result: Any) -> None:
         self._depth = max(0, self._depth - 1)
         if self._depth == 0:
             self._cell = None
             if self.session is not None:
-                with deferred() as held:
-                    self._guard(lambda: self._leave(result))
-                    self._guard(self.number_next)
-                self._owe(held)
+                self._guard(lambda: self._undisturbed(lambda: self._leave(result), self.number_next))
+
+    def _undisturbed(self, *steps: Callable[[], object]) -> None:
+        """Do each of the steps; an interrupt that comes meanwhile is for the user's code."""
+        with deferred() as held:
+            for step in steps:
+                self._guard(step)
+        self._owe(held)
 
     def _enter(self, source: str, *, cell_id: str | None = None, entered: str = "start") -> None:
         session = self.session
@@ -177,7 +180,7 @@ class Notebook:
         seq = session.close_cell(
             _status(error),
             execution_count=result.execution_count,
-            error=None if error is None else f"{type(error).__name__}: {error}",
+            error=None if error is None else described(error),
             silent=self.front.is_silent(),
         )
         if seq is not None:
@@ -204,13 +207,14 @@ class Notebook:
         elif waiting and not self._owed:
             self.shell.ast_transformers.remove(self._owed)
 
-    def _guard(self, action: Callable[[], None]) -> None:
+    def _guard(self, action: Callable[[], object], session: Session | None = None) -> None:
         """Keep a failure of ours out of the user's cell; IPython would print it in each one."""
         try:
             action()
         except Exception as error:
-            if self.session is not None:
-                self.session.failed("session", error)
+            session = session or self.session
+            if session is not None:
+                session.failed("session", error)
 
     # -- what IPython knows ---------------------------------------------------------------------
 
@@ -236,6 +240,11 @@ def start_driven(shell: Any, drive: Drive) -> None:
     notebook.start(Request(kind=drive.kind, drive=drive))
     notebook.front.imitate(drive.front)
     notebook.number_next()
+
+
+def _id_of(info: Any) -> str | None:
+    """Return a cell's id; older versions of IPython do not know it."""
+    return getattr(info, "cell_id", None)
 
 
 def _status(error: BaseException | None) -> str:

@@ -15,11 +15,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from reprokit.capture import swallowed
+
 __all__ = ["OWN", "KernelTap", "OutputArea", "StreamTap"]
 
 OWN = "reprokit"  # metadata key of displays that are reprokit's own
 _LIMIT = 64 * 10**6  # characters of text and displays kept for one cell
 _HELD = 50  # cells whose outputs are held in memory
+_HELD_SIZE = 8 * 10**6  # characters of them, besides those of the latest cell
 _KINDS = frozenset(
     {"stream", "display_data", "update_display_data", "execute_result", "error", "clear_output", "status"}
 )
@@ -97,6 +100,11 @@ class OutputArea:
         self._entries.clear()
         self._left = _LIMIT
 
+    @property
+    def size(self) -> int:
+        """How many characters came."""
+        return _LIMIT - self._left
+
     def _spend(self, size: int) -> int:
         """Take ``size`` characters from what may still be kept; return how many are too many."""
         self._left -= size
@@ -142,6 +150,7 @@ class KernelTap:
         finished: called with a cell's number and its outputs when the kernel is done with it, and
             again when more came later; not called for a cell to which nothing came.
         recall: returns the outputs that were recorded for a cell.
+        asked: called with the content of a question to the user.
     """
 
     def __init__(
@@ -149,8 +158,10 @@ class KernelTap:
         session: Any,
         finished: Callable[[int, OutputArea], None],
         recall: Callable[[int], Sequence[dict[str, Any]]],
+        asked: Callable[[dict[str, Any]], None] = lambda content: None,
     ) -> None:
         self._session = session
+        self._asked = asked
         self._finished = finished
         self._recall = recall
         self._cells: dict[str, _Heard] = {}  # message id of the request → its cell
@@ -203,11 +214,15 @@ class KernelTap:
 
     def _let_go(self) -> None:
         """Hold no more cells in memory than the latest that are done."""
-        while len(self._in_memory) > _HELD and self._in_memory[0].idle:
+        while self._holds_too_much() and self._in_memory[0].idle:
             cell = self._in_memory.popleft()
             if (area := cell.area) is not None:
                 cell.displays = {key: [area.position(one) for one in shown] for key, shown in cell.displays.items()}
                 cell.area = None
+
+    def _holds_too_much(self) -> bool:
+        size = sum(cell.area.size for cell in self._in_memory if cell.area is not None)
+        return len(self._in_memory) > _HELD or (len(self._in_memory) > 1 and size > _HELD_SIZE)
 
     def _area(self, cell: _Heard) -> OutputArea:
         if cell.area is None:
@@ -224,13 +239,17 @@ class KernelTap:
         sent = self._send(stream, message, *args, **kwargs)
         try:
             self._hear(sent if isinstance(sent, dict) else message)
-        except Exception:  # the user's output was sent; that it could not be recorded must not stop it
-            pass
+        except Exception as error:  # the user's output was sent; that it could not be recorded must not stop it
+            swallowed.keep("outputs", error)
         return sent
 
     def _hear(self, message: dict[str, Any]) -> None:
         kind = message["header"]["msg_type"]
-        if kind not in _KINDS or os.getpid() != self._pid:
+        if os.getpid() != self._pid:
+            return
+        if kind == "input_request":
+            self._asked(message["content"])
+        if kind not in _KINDS:
             return
         request, content = message["parent_header"].get("msg_id", ""), message["content"]
         with self._lock:
@@ -314,8 +333,11 @@ class StreamTap:
 
         def listening_write(text: str) -> Any:
             result = write(text)
-            if not self._quiet:
-                self.area.stream(name, text)
+            try:
+                if not self._quiet:
+                    self.area.stream(name, text)
+            except Exception as error:  # it was written; that it could not be recorded must not stop the user's code
+                swallowed.keep("outputs", error)
             return result
 
         def undo() -> None:

@@ -31,10 +31,19 @@ class Patch:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What a replay gives back to each cell: the recorded cells by their number, and the seed if one was set."""
+    """What a replay gives back to each cell: the recorded cells by their number.
+
+    ``places`` says where modules from outside the project were put back: top-level name → folder or archive.
+    """
 
     cells: Mapping[int, Cell]
     order: tuple[int, ...]
+    places: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def folders(self) -> set[Path]:
+        """The folders in which modules were put back."""
+        return {Path(place) if Path(place).is_dir() else Path(place).parent for place in self.places.values()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,28 +6,35 @@ and end, and so does a ``with`` block in a script. Nothing that fails here reach
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
 from pathlib import Path
+from time import monotonic, time  # as they are now: a user may replace `time.time`
 from typing import Any
 
 from reprokit import settings as settings_module
 from reprokit import version
-from reprokit.capture import code, config, environment, listing, machine, redact
-from reprokit.capture.drive import Drive
+from reprokit.capture import code, environment, hash_secret, listing, machine, redact, swallowed
+from reprokit.capture.configuration import Configuration
+from reprokit.capture.displayed import Displayed
+from reprokit.capture.edits import Edits
 from reprokit.capture.files import Files
+from reprokit.capture.imports import Imports
+from reprokit.capture.libraries import Libraries
 from reprokit.capture.outputs import OutputArea
+from reprokit.capture.packages import Packages
 from reprokit.capture.probe import Context, Patch, Probe, Replayed
 from reprokit.capture.randomness import Randomness
+from reprokit.capture.remote import Remote
+from reprokit.capture.request import Request
+from reprokit.capture.resources import Usage
+from reprokit.capture.swallowed import described
+from reprokit.capture.threads import Threads
 from reprokit.capture.worker import Worker
-from reprokit.digest import canonical_json
-from reprokit.errors import ReprokitError
-from reprokit.records import Assumption, Cell, FileUse, Gap, Metric, Run
+from reprokit.records import Assumption, Cell, CodeState, Environment, FileUse, Gap, Metric, Run
 from reprokit.store import journal as journal_module
 from reprokit.store.assemble import assemble
 from reprokit.store.journal import Journal
@@ -35,34 +42,11 @@ from reprokit.store.layout import Layout, new_run_id, project_root
 from reprokit.store.liveness import this_process
 from reprokit.store.objects import Objects
 
-__all__ = ["Request", "Session"]
+__all__ = ["Session"]
 
 _DEADLINE_S = 60
+_LOOK_S = 0.1  # how often it is looked whether what is waited for can still come
 _SYNC_EVERY_S = 1.0  # what a power cut may cost; a kill costs nothing
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What the user, or a parent process, asked for when the run was started.
-
-    Attributes:
-        kind: "session", "block", "batch" or "replay".
-        front: "kernel", "terminal" or "script".
-        before: sources of the cells that ran before the run began.
-        drive: the parent's order, when there is a parent.
-    """
-
-    name: str | None = None
-    kind: str = "session"
-    front: str = "kernel"
-    seed: int | None = None
-    params: Mapping[str, Any] = field(default_factory=dict)
-    tags: Mapping[str, str] = field(default_factory=dict)
-    configs: tuple[Path, ...] = ()
-    notebook: str | None = None
-    script: str | None = None
-    before: tuple[str, ...] = ()
-    drive: Drive | None = None
 
 
 class Session:
@@ -90,25 +74,41 @@ class Session:
         self.layout, gap = self._open_layout()
         self.objects = Objects(self.layout.objects)
         self.run_id, self.journal = self._open_journal()
-        self._worker = Worker(lambda error: self.failed("background", error))
-        self._context = self._make_context(namespace)
-        self.files = Files(self._context)
-        self.randomness = Randomness(self._context, request.seed)
-        # Randomness last before a cell and first after it: closest to the user's code.
-        self._probes: tuple[Probe, ...] = (self.files, self.randomness)
-        self._fingerprint: str | None = None
-        self._outputs: dict[int, str] = {}  # cell → the object that is its outputs, when there are any
-        self._cut: set[int] = set()  # cells of which it was told that not all outputs are kept
-        self._silence: str | None = None  # the object that is the outputs of a cell without any
-        self._environment_told = False  # whether the open cell's line says what its environment is
-        self._token: Any = None
+        self._probes: tuple[Probe, ...] = ()
         self._ready = threading.Event()  # the code snapshot is taken and the tree is watched
         self._closed = False
         self._open_seq: int | None = None
         self._began = 0.0
         self._count = 0
-        self._synced = time.monotonic()
-        self._begin(gap)
+        self._synced = monotonic()
+        try:
+            self._prepare(namespace)
+            self._begin(gap)
+        except BaseException as error:
+            self._abandon(error)
+            raise
+
+    def _prepare(self, namespace: Callable[[], Mapping[str, Any]]) -> None:
+        self._worker = Worker(lambda error: self.failed("background", error))
+        self._context = self._make_context(namespace)
+        self.displayed = Displayed(self._context)
+        self.files = Files(self._context)
+        self.edits = Edits(self._context)
+        self.configuration = Configuration(self._context)
+        self.randomness = Randomness(self._context, self.request.seed)
+        # Randomness last before a cell and first after it: closest to the user's code.
+        self._probes = (
+            self.files,
+            self.edits,
+            Imports(self._context, self.edits),
+            Libraries(self._context),
+            Packages(self._context, self._lock),
+            self.configuration,
+            Remote(self._context),
+            Usage(self._context),
+            Threads(self._context),
+            self.randomness,
+        )
 
     # -- the life of a run ----------------------------------------------------------------------
 
@@ -133,7 +133,7 @@ class Session:
         drive = self.request.drive
         replayed = None
         if drive is not None and drive.kind == "replay":
-            replayed = Replayed({cell.seq: cell for cell in drive.cells}, drive.order)
+            replayed = Replayed({cell.seq: cell for cell in drive.cells}, drive.order, drive.places)
         return Context(
             run_id=self.run_id,
             project=self.project,
@@ -143,7 +143,7 @@ class Session:
             emit=self.emit,
             later=self._worker.submit,
             gap=self.gap,
-            ignored=(self.layout.root,),
+            ignored=(self.layout.root, *(() if replayed is None else replayed.folders)),
             replayed=replayed,
         )
 
@@ -156,27 +156,26 @@ class Session:
             self.gap(gap)
         if not all(_only_starts(source) for source in self.request.before):
             self.gap(_hidden_state(self._count))
-        if self.request.drive is None and "PYTHONHASHSEED" not in os.environ:
-            self.gap(_HASH_ORDER)
+        if (
+            unknown := hash_secret.gap(None if self.request.drive is None else self.request.drive.hash_secret)
+        ) is not None:
+            self.gap(unknown)
         for path in self.request.configs:
             self.add_config(path)
-        self._worker.submit(self._keep_silence)
+        self.displayed.start()
         self._worker.submit(self._snapshot)
         for probe in self._probes:
             self.emit(None, self._guarded(probe.aspect, probe.start))
         self._worker.submit(self._ready.set)
-        self._worker.submit(self._observe_environment)
-        self._token = environment.token()
 
     def _header(self) -> dict[str, Any]:
         request = self.request
-        variables = config.variables(self.settings.variables)
         header = {
             "name": request.name,
             "kind": request.kind,
             "front": request.front,
             "reprokit": version.VERSION,
-            "started": time.time(),
+            "started": time(),
             "notebook": request.notebook,
             "script": request.script,
             "root": str(self.project),
@@ -186,10 +185,7 @@ class Session:
             "params": {key: redact.value(key, item) for key, item in request.params.items()},
             "tags": dict(request.tags),
             "machine": machine.observe().to_dict(),
-            "config": {
-                "values": {f"env.{key}": text for key, text in variables.items()},
-                "sources": {f"env.{key}": "environment" for key in variables},
-            },
+            "config": self.configuration.table(),
         }
         if request.drive is not None:  # the parent's journal says what it knows better
             header = {key: item for key, item in header.items() if item not in (None, {}, [])}
@@ -200,13 +196,26 @@ class Session:
         if os.getpid() != self._pid or self._closed:
             return
         if self._open_seq is not None:
-            self.close_cell(status)
-        self._worker.wait()
-        for probe in self._probes:
-            self.emit(None, self._guarded(probe.aspect, probe.stop))
-        self._worker.stop()
-        self.emit(None, Patch(set={"status": status, "reason": reason, "ended": time.time()}))
+            self._attempt("session", lambda: self.close_cell(status))
+        self._attempt("background", self._worker.wait)
+        self._stop_probes()
+        self._attempt("background", self._worker.stop)
+        self.emit(None, Patch(set={"status": status, "reason": reason, "ended": time()}))
         self._guarded("store", self._sync)
+        self._closed = True
+        self.journal.close()
+
+    def _stop_probes(self) -> None:
+        for probe in self._probes:
+            self._attempt(probe.aspect, lambda probe=probe: self.emit(None, probe.stop()))  # type: ignore[misc]
+
+    def _abandon(self, error: BaseException) -> None:
+        """Undo what was begun of a run that cannot be opened."""
+        self._warned = True  # the caller tells why
+        self._stop_probes()
+        if hasattr(self, "_worker"):  # else it was its thread that could not be started
+            self._attempt("background", self._worker.stop)
+        self._attempt("store", lambda: self.say(status="failed", reason=described(error), ended=time()))
         self._closed = True
         self.journal.close()
 
@@ -217,21 +226,21 @@ class Session:
         if not _only_starts(source):
             self._wait_for_snapshot()
         seq = self._open_seq = self._next_seq()
-        self._check_environment()
-        self._began = time.time()
+        self._began = time()
         opening: dict[str, Any] = {"source": source, "started": self._began, "entered": entered}
         if cell_id is not None:
             opening["cell_id"] = cell_id
-        self._environment_told = self._fingerprint is not None
-        if self._environment_told:
-            opening["environment"] = self._fingerprint
+        self._guarded(self.files.aspect, self.files.expects, source)
         patches = [self._guarded(probe.aspect, probe.before_cell, seq) for probe in self._probes]
         self.emit(seq, _joined(Patch(set=opening), *patches))
         return seq
 
     def _wait_for_snapshot(self) -> None:
         """Let the first cell begin only when the tree was seen as it was before; never longer than the deadline."""
-        if not self._ready.wait(_DEADLINE_S):
+        until = monotonic() + _DEADLINE_S
+        while self._worker.is_alive and monotonic() < until and not self._ready.wait(_LOOK_S):
+            pass
+        if not self._ready.is_set():
             self._ready.set()
             message = f"the project's tree could not be read within {_DEADLINE_S} s: the first cells ran meanwhile"
             self.gap(Gap(aspect="code", message=message, remedy="keep large untracked folders out of the project"))
@@ -253,22 +262,22 @@ class Session:
         seq = self._open_seq
         if seq is None:
             return None
-        duration = time.time() - self._began
+        duration = time() - self._began
         patches = [self._guarded(probe.aspect, probe.after_cell, seq) for probe in reversed(self._probes)]
+        for aspect, failure in swallowed.take().items():
+            self.failed(aspect, failure)
         closing: dict[str, Any] = {"status": status, "duration_s": duration}
         if execution_count is not None:
             closing["execution_count"] = execution_count
         if error is not None:
             closing["error"] = redact.url(error)
-        if silent and self._silence is not None:
-            closing["outputs"] = self._silence
+        if silent and self.displayed.silence is not None:
+            closing["outputs"] = self.displayed.silence
         self.emit(seq, _joined(Patch(set=closing), *patches))
         self._open_seq = None
         self._tell_cell(seq, status)
-        if not self._environment_told:
-            self._worker.submit(lambda: self._tell_environment(seq))
-        if time.monotonic() - self._synced > _SYNC_EVERY_S:  # not each time: waking a thread costs the user time
-            self._synced = time.monotonic()
+        if monotonic() - self._synced > _SYNC_EVERY_S:  # not each time: waking a thread costs the user time
+            self._synced = monotonic()
             self._worker.submit(self._sync)
         return seq
 
@@ -298,6 +307,11 @@ class Session:
         return replayed.cells.get(replayed.order[self._count])
 
     @property
+    def is_replay(self) -> bool:
+        """Whether this run repeats another one."""
+        return self._context.replayed is not None
+
+    @property
     def is_last_cell(self) -> bool:
         """Whether a replay is in the cell in which the recorded run was stopped."""
         replayed = self._context.replayed
@@ -319,23 +333,7 @@ class Session:
         """Record the outputs of a cell as they are now."""
         if self._closed or os.getpid() != self._pid:
             return
-        self.emit(seq, self._guarded("outputs", self._stored_outputs, seq, area))
-        if area.cut and seq not in self._cut:
-            self._cut.add(seq)
-            message = "the cell displayed more than is kept of its outputs"
-            self.gap(Gap(aspect="outputs", message=message, remedy="print less, or write a file", cell=seq))
-
-    def recorded_outputs(self, seq: int) -> list[dict[str, Any]]:
-        """Return the outputs of a cell that were recorded so far."""
-        digest = self._outputs.get(seq)
-        return [] if digest is None else json.loads(self.objects.get_bytes(digest))
-
-    def _keep_silence(self) -> None:
-        self._silence = self.objects.put_bytes(canonical_json([]), durable=False)
-
-    def _stored_outputs(self, seq: int, area: OutputArea) -> Patch:
-        digest = self._outputs[seq] = self.objects.put_bytes(canonical_json(area.outputs), durable=False)
-        return Patch(set={"outputs": digest})
+        self.emit(seq, self._guarded("outputs", self.displayed.put, seq, area))
 
     def answer(self, text: str) -> None:
         """Record an answer the user gave to ``input()``."""
@@ -383,18 +381,12 @@ class Session:
         Raises:
             UsageError: the file is no readable configuration.
         """
-        values = config.read(path)
-        name = self.files.content(path).path
-        merged = {"values": values, "sources": dict.fromkeys(values, name)}
-        current = self.run().config
-        if current is not None:
-            merged = {"values": current.values | values, "sources": current.sources | merged["sources"]}
-        self.emit(None, Patch(set={"config": merged}))
-        return len(values)
+        return self.configuration.add(path, self.files.content(path).path)
 
     def run(self) -> Run:
         """Return the run as recorded so far."""
-        return assemble(self.run_id, journal_module.read(self.layout.journal(self.run_id)))
+        checked = journal_module.read(self.layout.journal(self.run_id, "environment"))
+        return assemble(self.run_id, journal_module.read(self.layout.journal(self.run_id)), checked)
 
     # -- writing --------------------------------------------------------------------------------
 
@@ -409,8 +401,10 @@ class Session:
             line["add"] = dict(patch.add)
         try:
             self.journal.append(line)
-        except (OSError, ValueError, TypeError) as error:
+        except Exception as error:
             self.failed("store", error, record=False)
+        if seq is not None and "reads" in patch.add:
+            self.configuration.saw(patch.add["reads"])
 
     def gap(self, gap: Gap) -> None:
         """Record that something could not be observed or kept."""
@@ -423,14 +417,23 @@ class Session:
             self.failed(aspect, error)
             return Patch()
 
+    def _attempt(self, aspect: str, action: Callable[[], object]) -> None:
+        """Do one step of several, each of which is to be done whatever became of the others."""
+        try:
+            action()
+        except Exception as error:
+            self.failed(aspect, error)
+
     def failed(self, aspect: str, error: Exception, *, record: bool = True) -> None:
         """Something of ours failed: record it, and tell the user once."""
-        message = f"{aspect} could not be observed: {type(error).__name__}: {error}"
+        message = f"{aspect} could not be observed: {described(error)}"
         if record:
-            self.gap(Gap(aspect=aspect, message=message, remedy="please report this", cell=self._open_seq))
+            with suppress(Exception):
+                self.gap(Gap(aspect=aspect, message=message, remedy="please report this", cell=self._open_seq))
         if not self._warned:
             self._warned = True
-            self._warn(f"reprokit: {message} (the cell was not affected)")
+            with suppress(Exception):  # the user's own stream may be closed, or replaced by anything
+                self._warn(f"reprokit: {message} (the cell was not affected)")
 
     def _sync(self) -> None:
         self.objects.sync()  # an object is durable before the line that names it is
@@ -440,47 +443,32 @@ class Session:
 
     def _snapshot(self) -> None:
         drive = self.request.drive
-        try:
-            if drive is None or drive.code is None:
-                self._take_snapshot()
-        except (ReprokitError, OSError) as error:
-            self.failed("code", error)
+        if drive is None or drive.code is None:
+            self._attempt("code", self._take_snapshot)
 
     def _take_snapshot(self) -> None:
-        state, gaps = code.snapshot(
-            self.project,
-            self.run_id,
-            private=self.layout.code_git,
-            store_large=lambda path: self.files.content(Path(path)),
-            limit=self.settings.snapshot_limit,
-        )
+        state, gaps = self._tree_now(self.run_id)
         for gap in gaps:
             self.gap(gap)
         if state is not None:
             self.emit(None, Patch(set={"code": state.to_dict()}))
-            self.files.knows(listing.of(state), lambda name: listing.blob(state, name))
+            tracked = listing.of(state)
+            for probe in (self.files, self.configuration):
+                probe.knows(tracked, lambda name: listing.blob(state, name))
+            self.edits.knows(state, tracked, lambda name: self._tree_now(name)[0])
 
-    def _check_environment(self) -> None:
-        token = environment.token()
-        if token != self._token:
-            self._token = token
-            self._fingerprint = None
-            self._worker.submit(self._observe_environment)
+    def _tree_now(self, name: str) -> tuple[CodeState | None, tuple[Gap, ...]]:
+        return code.snapshot(
+            self.project,
+            name,
+            private=self.layout.code_git,
+            store_large=lambda path: self.files.content(Path(path)),
+            limit=self.settings.snapshot_limit,
+        )
 
-    def _observe_environment(self) -> None:
-        try:
-            observed = environment.observe()
-        except Exception as error:
-            self.failed("environment", error)
-            return
-        self.emit(None, Patch(add={"environments": [observed.to_dict()]}))
-        self._fingerprint = observed.fingerprint
+    def _lock(self, observed: Environment) -> None:
         if self.request.drive is None and self.settings.lock == "background":
             environment.lock_in_background(self.layout, self.run_id, observed)
-
-    def _tell_environment(self, seq: int) -> None:
-        if self._fingerprint is not None:
-            self.emit(seq, Patch(set={"environment": self._fingerprint}))
 
     def _tell_cell(self, seq: int, status: str) -> None:
         if status == "interrupted":
@@ -500,13 +488,6 @@ def _joined(*patches: Patch) -> Patch:
         for key, items in patch.add.items():
             add.setdefault(key, []).extend(items)
     return Patch(set={key: item for patch in patches for key, item in patch.set.items()}, add=add)
-
-
-_HASH_ORDER = Gap(
-    aspect="hash-order",
-    message="the order of sets of strings is random in this process and cannot be repeated",
-    remedy="start Jupyter with PYTHONHASHSEED=0 if results hang on it; `reprokit run` takes care of it",
-)
 
 
 def _hidden_state(count: int) -> Gap:

@@ -6,6 +6,7 @@ complete. A thread empties the queue meanwhile, because it holds only 16,384 eve
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -13,19 +14,21 @@ import select
 import struct
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 __all__ = ["Seen", "Watch"]
 
-_MODIFY, _CLOSE_WRITE, _CLOSE_NOWRITE, _OPEN, _MOVED_TO, _CREATE = 0x2, 0x8, 0x10, 0x20, 0x80, 0x100
+_MODIFY, _CLOSE_WRITE, _CLOSE_NOWRITE, _OPEN, _MOVED_FROM, _MOVED_TO, _CREATE = 0x2, 0x8, 0x10, 0x20, 0x40, 0x80, 0x100
 _OVERFLOW, _IGNORED, _ISDIR = 0x4000, 0x8000, 0x40000000
 _WRITTEN = _MODIFY | _MOVED_TO | _CREATE
 _CLOSED = _CLOSE_WRITE | _CLOSE_NOWRITE
-_MASK = _OPEN | _CLOSED | _WRITTEN
+_MASK = _OPEN | _CLOSED | _WRITTEN | _MOVED_FROM
 _ONLYDIR = 0x1000000
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES})  # or not ours: nothing can be seen there
 _GATHER_MS = 20
+_ANNOUNCED_S = 30.0  # after which an announced read is not waited for any more
 _HEADER = struct.Struct("iIII")
 _SKIPPED = frozenset({".git", ".hg", "node_modules", "__pycache__", ".ipynb_checkpoints", ".venv", "venv", ".tox"})
 _LIMIT = 20_000  # folders: beyond it the tree is not a project but a home or a file server
@@ -42,11 +45,15 @@ class Seen:
         used: it was opened and closed before anything was written to it: its old bytes may have been used.
         opened: how often it was opened and not closed yet.
         written: it was created, changed or replaced.
+        made: it was created, or moved there, before anything else happened to it.
+        moved_to: its new name, if it got one before anything was written to it.
     """
 
     used: bool = False
     opened: int = 0
     written: bool = False
+    made: bool = False
+    moved_to: str | None = None
 
     @property
     def read(self) -> bool:
@@ -79,9 +86,11 @@ class Watch:
             raise OSError(ctypes.get_errno(), "inotify_init1 failed")
         self._skipped = skipped
         self._folders: dict[int, str] = {}
+        self._more: set[str] = set()  # folders outside the tree
+        self._only: dict[str, set[str]] = {}  # folders of which only some files are of interest
         self._chunks: list[bytes] = []
         self._lock = threading.Lock()
-        self._own: dict[str, int] = {}
+        self._own: dict[str, tuple[int, float]] = {}  # what the agent itself opens: how often, and since when
         self._overflowed = False
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._pid = os.getpid()
@@ -97,26 +106,47 @@ class Watch:
         """Return the folders that are watched, by absolute path."""
         return set(self._folders.values())
 
+    def also(self, folder: str, name: str | None = None) -> None:
+        """Watch one more folder, or one file in it, from now on; one that cannot be watched is left out."""
+        known = folder in self._more
+        if name is None:
+            self._only.pop(folder, None)
+        elif folder in self._only:
+            self._only[folder].add(name)
+        elif not known:
+            self._only[folder] = {name}
+        if not known:
+            self._more.add(folder)
+            with contextlib.suppress(OSError):
+                self._add(folder)
+
     def expect(self, path: str) -> None:
         """Announce that the caller itself is about to read ``path`` once: that is not the user's doing."""
         with self._lock:
-            self._own[path] = self._own.get(path, 0) + 1
+            self._announce(path)
 
     def settle(self) -> None:
-        """Forget announced reads; to be called when none is under way and the queue was drained."""
+        """Forget reads that were announced long ago and never seen."""
         with self._lock:
-            self._own.clear()
+            old = time.monotonic() - _ANNOUNCED_S
+            while self._own and (first := next(iter(self._own.items())))[1][1] < old:
+                del self._own[first[0]]
 
-    def drain(self) -> dict[str, Seen]:
-        """Return what happened since the last call, by absolute path."""
+    def drain(self, *, reads: bool = True) -> dict[str, Seen]:
+        """Return what happened since the last call, by absolute path; without ``reads`` only changes."""
         if os.getpid() != self._pid:
             return {}
         seen: dict[str, Seen] = {}
         with self._lock:
             self._read()
             chunks, self._chunks = self._chunks, []
-        for folder, name, mask in self._events(b"".join(chunks)):
-            self._note(seen, folder, name, mask)
+        moved: dict[int, str] = {}
+        for folder, name, mask, cookie in self._events(b"".join(chunks), _MASK if reads else _WRITTEN | _MOVED_FROM):
+            if mask & _MOVED_FROM:
+                moved[cookie] = os.path.join(folder, name)
+                continue
+            origin = moved.pop(cookie, None) if mask & _MOVED_TO else None
+            self._note(seen, folder, name, mask, origin)
         return seen
 
     def take_overflow(self) -> bool:
@@ -135,18 +165,24 @@ class Watch:
         for fd in (self._fd, self._wake_read, self._wake_write):
             os.close(fd)
 
-    def _note(self, seen: dict[str, Seen], folder: str, name: str, mask: int) -> None:
+    def _note(self, seen: dict[str, Seen], folder: str, name: str, mask: int, origin: str | None) -> None:
+        only = self._only.get(folder)
+        if name not in only if only is not None else name[0] == "." and folder in self._more:
+            return
         path = os.path.join(folder, name)
         if mask & _ISDIR:
-            if mask & (_CREATE | _MOVED_TO) and self._is_watched(folder, name):
-                self._enter(path, seen)
+            if mask & (_CREATE | _MOVED_TO) and folder not in self._more and self._is_watched(folder, name):
+                self._enter(path, seen, origin)
             return
+        if origin is not None:
+            _move(seen, origin, path)
         if mask & (_OPEN | _CLOSE_NOWRITE) and self._is_own(path, closing=not mask & _OPEN):
             return
         file = seen.setdefault(path, Seen())
         if mask & _OPEN:
             file.opened += 1
         elif mask & _WRITTEN:
+            file.made = file.made or bool(mask & (_CREATE | _MOVED_TO) and not file.used)
             file.written = True
         elif file.opened:  # else it was opened in an earlier cell
             file.opened -= 1
@@ -156,21 +192,29 @@ class Watch:
         closed = path + "\0"
         key = closed if closing else path
         with self._lock:
-            count = self._own.get(key, 0)
-            if count:
-                self._own[key] = count - 1
-                if not closing:
-                    self._own[closed] = self._own.get(closed, 0) + 1
+            count, at = self._own.get(key, (0, 0.0))
+            if count > 1:
+                self._own[key] = (count - 1, at)
+            elif count:
+                del self._own[key]
+            if count and not closing:
+                self._announce(closed)
             return bool(count)
 
-    def _enter(self, path: str, seen: dict[str, Seen]) -> None:
-        """A folder appeared: watch it, and take the files already in it as written."""
+    def _announce(self, key: str) -> None:
+        count, _ = self._own.pop(key, (0, 0.0))  # so that the order is that of time
+        self._own[key] = (count + 1, time.monotonic())
+
+    def _enter(self, path: str, seen: dict[str, Seen], origin: str | None) -> None:
+        """A folder appeared: watch it, and take the files already in it as written, or moved there."""
         try:
             files = self._add_tree(path)
         except OSError:
             self._overflowed = True
             return
         for name in files:
+            if origin is not None:
+                _move(seen, origin + name[len(path) :], name)
             seen.setdefault(name, Seen()).written = True
 
     def _is_watched(self, folder: str, name: str) -> bool:
@@ -204,18 +248,18 @@ class Watch:
         self._folders[watch] = folder
         return True
 
-    def _events(self, data: bytes) -> Iterator[tuple[str, str, int]]:
+    def _events(self, data: bytes, wanted: int) -> Iterator[tuple[str, str, int, int]]:
         at = 0
         while at + _HEADER.size <= len(data):
-            watch, mask, _, size = _HEADER.unpack_from(data, at)
-            name = data[at + _HEADER.size : at + _HEADER.size + size].rstrip(b"\0")
-            at += _HEADER.size + size
+            watch, mask, cookie, size = _HEADER.unpack_from(data, at)
+            start = at + _HEADER.size
+            at = start + size
             if mask & _OVERFLOW:
                 self._overflowed = True
             elif mask & _IGNORED:  # the folder is gone
                 self._folders.pop(watch, None)
-            elif name and (folder := self._folders.get(watch)) is not None:
-                yield folder, os.fsdecode(name), mask
+            elif mask & wanted and size and (folder := self._folders.get(watch)) is not None:
+                yield folder, os.fsdecode(data[start:at].rstrip(b"\0")), mask, cookie
 
     def _read(self) -> None:
         while True:
@@ -225,6 +269,13 @@ class Watch:
                 return
 
     def _empty_often(self) -> None:
+        """Empty the queue from time to time, in a thread whose troubles nobody is shown."""
+        try:
+            self._empty_until_woken()
+        except Exception:
+            self._overflowed = True  # from now on events may be lost, which is told
+
+    def _empty_until_woken(self) -> None:
         # Not select(): it cannot take the high numbers that a process with many files gives out.
         both, wake = select.poll(), select.poll()
         both.register(self._fd, select.POLLIN)
@@ -238,6 +289,14 @@ class Watch:
             # Let events gather: a busy cell must not be slowed down by a thread that wakes for each.
             if wake.poll(_GATHER_MS):
                 return
+
+
+def _move(seen: dict[str, Seen], origin: str, path: str) -> None:
+    """Note that a file has a new name, unless it was itself made just before."""
+    file = seen.setdefault(origin, Seen())
+    if not file.written:
+        file.moved_to = path
+    file.written = True
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:

@@ -11,6 +11,7 @@ import queue
 import threading
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 
 __all__ = ["Worker"]
 
@@ -36,6 +37,11 @@ class Worker:
         self._thread = threading.Thread(target=self._serve, name="reprokit", daemon=True)
         self._thread.start()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether work is still being done."""
+        return self._thread.is_alive()
+
     def submit(self, work: Callable[[], None]) -> None:
         """Add a piece of work to the queue."""
         if os.getpid() == self._pid:
@@ -47,7 +53,12 @@ class Worker:
             return True
         done = threading.Event()
         self._queue.put(done.set)
-        return done.wait(timeout)
+        left = float("inf") if timeout is None else timeout
+        while not done.wait(min(left, _PATIENCE_S)):
+            left -= _PATIENCE_S
+            if left <= 0 or not self._thread.is_alive():
+                return False
+        return True
 
     def stop(self, timeout: float | None = None) -> None:
         """Finish the work in the queue, then end the thread."""
@@ -57,20 +68,13 @@ class Worker:
 
     def _serve(self) -> None:
         while (work := self._queue.get()) is not None:
-            with self._working:
-                self._do(work)
-
-    def _do(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except Exception as error:
-            self._tell(error)
-
-    def _tell(self, error: Exception) -> None:
-        try:
-            self._failed(error)
-        except Exception:  # without this thread nothing more would be hashed or written
-            pass
+            try:
+                with self._working:
+                    work()
+            except Exception as error:
+                with suppress(Exception):  # without this thread nothing more would be hashed or written
+                    self._failed(error)
+            del work  # it may hold an object of the user's, and the next piece may be long in coming
 
     def pause(self) -> Callable[[], None] | None:
         """Keep the next piece of work from beginning; return what ends the pause, None if it took too long."""
@@ -82,12 +86,18 @@ _paused: list[Callable[[], None]] = []
 
 
 def _before_fork() -> None:
-    _paused.extend(resume for worker in list(_workers) if (resume := worker.pause()) is not None)
+    try:
+        _paused.extend(resume for worker in list(_workers) if (resume := worker.pause()) is not None)
+    except Exception:  # Python would print it into the user's cell
+        pass
 
 
 def _after_fork() -> None:
     while _paused:
-        _paused.pop()()
+        try:
+            _paused.pop()()
+        except Exception:  # as above
+            pass
 
 
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)

@@ -35,7 +35,10 @@ _HOMES = {
     "show": "reprokit.cli.look",
     "diff": "reprokit.cli.look",
     "replay": "reprokit.cli.replay",
+    "lint": "reprokit.cli.lint",
     "doctor": "reprokit.cli.doctor",
+    "install": "reprokit.cli.install",
+    "uninstall": "reprokit.cli.install",
 }
 
 F = TypeVar("F", bound=Callable[..., Any])

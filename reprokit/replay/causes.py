@@ -77,7 +77,7 @@ def _inputs_changed(scene: Scene) -> set[str]:
 
 
 def _hashes_vary(scene: Scene) -> bool:
-    seeds = [run.machine.hash_seed for run in (scene.a, scene.b) if run.machine]
+    seeds = [run.machine.hash_secret or run.machine.hash_seed for run in (scene.a, scene.b) if run.machine]
     return "random" in seeds or len(set(seeds)) > 1
 
 

@@ -29,8 +29,9 @@ from reprokit.records import (
     Run,
     Verdict,
 )
-from reprokit.replay import rules
+from reprokit.replay import folders, rules
 from reprokit.replay.causes import Finding, Pair, Scene, config_of, states_of, with_cause
+from reprokit.replay.fetched import compare_remote
 
 __all__ = ["compare"]
 
@@ -38,6 +39,7 @@ WHOLE_RUN = 0
 """``CellVerdict.cell`` of what belongs to the run and to no cell."""
 
 _READABLE = 64 * 10**6  # bytes; a larger file is compared by its digest alone
+_NAMED = 3  # files of a folder that differ
 _SHOWN = 10**6  # bytes; a longer file is not shown as a difference line by line
 
 Read = Callable[[str], bytes]
@@ -186,7 +188,8 @@ def _cell(pair: Pair, previous: Pair | None, b: Run, context: _Context) -> tuple
     found += _status(left, right, context)
     reads, read_verdicts = _files(left.reads, right.reads, left.seq, context)
     writes, write_verdicts = _files(left.writes, right.writes, left.seq, context)
-    found += [*reads, *_outputs(left.outputs, right.outputs, context), *writes]
+    remote = compare_remote(left.remote, right.remote)
+    found += [*reads, *remote, *_outputs(left.outputs, right.outputs, context), *writes]
     found += _random(left, right, previous)
     return found, [*read_verdicts, *write_verdicts]
 
@@ -239,6 +242,7 @@ def _files(
     ours: Sequence[FileUse], theirs: Sequence[FileUse], cell: int, context: _Context
 ) -> tuple[list[Finding], list[FileVerdict]]:
     """Compare what two cells read, or what they wrote, path by path."""
+    ours, theirs = folders.levelled(ours, theirs, context.read)
     mine, yours = _by_path(ours, context, context.here), _by_path(theirs, context, context.there)
     found, verdicts = [], []
     for key in sorted(mine.keys() | yours.keys()):
@@ -276,6 +280,8 @@ def _file(left: FileUse | None, right: FileUse | None, context: _Context) -> Fin
     moved = context.same(left.path, right.path, "text") or ()
     if left.digest == right.digest and (left.digest or (left.size, left.state) == (right.size, right.state)):
         return Finding(diverges=False, rules=moved) if moved else None
+    if left.files and right.files:
+        return _dataset(left, right, context)
     contents, note = _contents(left, right, context)
     kind = rules.file_kind(left.path)
     used = context.same(*contents, kind) if contents else None
@@ -285,6 +291,22 @@ def _file(left: FileUse | None, right: FileUse | None, context: _Context) -> Fin
     detail = note or (rules.line_diff(*texts) if texts else "")
     told = _told(left.access, left.path, _file_brief(left), _file_brief(right), detail)
     return dataclasses.replace(told, texts=texts)
+
+
+def _dataset(left: FileUse, right: FileUse, context: _Context) -> Finding | None:
+    """Compare two folders of very many files: those that differ are counted, and the first ones named."""
+    pairs = folders.changed(left, right, context.read)
+    before, after = _file_brief(left), _file_brief(right)
+    if pairs is None:
+        return _told(left.access, left.path, before, after, "which files differ cannot be told")
+    found = [(one or other, _file(one, other, context)) for one, other in pairs]
+    differing = [use.path for use, finding in found if use and finding and finding.diverges]
+    used = tuple(sorted({rule for _, finding in found if finding for rule in finding.rules}))
+    if not differing:
+        return Finding(diverges=False, rules=used) if used else None
+    names = ", ".join(differing[:_NAMED]) + (", …" if len(differing) > _NAMED else "")
+    detail = f"{len(differing):,} of {max(left.files, right.files):,} files differ: {names}"
+    return _told(left.access, left.path, before, after, detail)
 
 
 def _unpaired_file(left: FileUse | None, right: FileUse | None) -> Finding:
@@ -318,6 +340,7 @@ def _as_texts(contents: tuple[bytes, bytes] | None) -> tuple[str, str] | None:
 
 def _file_brief(use: FileUse) -> str:
     size = "size unknown" if use.size is None else f"{use.size:,} bytes"
+    size = f"{use.files:,} files, {size}" if use.files else size
     return f"{size}, {_brief(use.digest) if use.digest else use.state}"
 
 

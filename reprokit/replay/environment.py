@@ -23,10 +23,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from reprokit.capture.environment import OWN_NAME, observe, quick_fingerprint, scan
+from reprokit.capture.installed import as_it_is
 from reprokit.digest import hex_of
 from reprokit.errors import EnvironmentBuildError, UsageError
 from reprokit.records import Distribution, Environment
 from reprokit.replay.lock import Extra, Lock, find_uv, held, last_line, run_tool, unreachable
+from reprokit.replay.wheels import installed
 from reprokit.store.objects import Objects
 
 __all__ = ["Decision", "Interpreter", "build", "cache_folder", "choose", "current", "differences"]
@@ -59,9 +61,15 @@ class Decision:
     differences: tuple[str, ...] = ()
 
 
-def current() -> Environment:
-    """Return the environment of this process."""
-    return observe()
+def current(like: Environment | None = None) -> Environment:
+    """Return the environment of this process.
+
+    Args:
+        like: a recorded one; what had been changed by hand in it is looked at here, too.
+    """
+    observed = observe()
+    names = frozenset(d.name for d in like.distributions if d.content and d.origin in ("index", "vcs")) if like else ()
+    return as_it_is(observed, installed(observed).values(), frozenset(names))[0] if names else observed
 
 
 def cache_folder() -> Path:

@@ -17,7 +17,7 @@ from typing import Any
 
 import nbformat
 
-from reprokit.capture import drive, launch
+from reprokit.capture import drive, hash_secret, launch, preload
 from reprokit.capture.drive import Drive
 from reprokit.capture.machine import THREADS
 from reprokit.capture.redact import HIDDEN
@@ -27,7 +27,7 @@ from reprokit.notebook import engine
 from reprokit.notebook.compose import compose
 from reprokit.notebook.parent import Order, ParentRecord, Progress, append_verdict, silent
 from reprokit.records import CodeState, Run, Verdict
-from reprokit.replay import environment, lock, workspace
+from reprokit.replay import environment, lock, modules, workspace
 from reprokit.replay.compare import compare
 from reprokit.replay.editable import python_path
 from reprokit.replay.facts import plan_replay
@@ -78,16 +78,18 @@ def replay(
         UsageError: the run is still open, or ``to`` is a folder with something in it.
     """
     progress("planning", 0, 0)
+    recorded, run = run, modules.located(run, store.layout.project)
     planned = plan_replay(store, run, env=env)
     if planned.reasons:
         raise Unreplayable(run.id, [(reason.why, reason.fix) for reason in planned.reasons])
     used = _Environment.make(store, run, planned, progress)
-    with _workspace_folder(to) as folder:
+    with _workspace_folder(to) as folder, _workspace_folder(None) as elsewhere:
         progress("restoring files", 0, 0)
-        place = _Place.make(store, run, planned, folder)
+        place = _Place.make(store, run, planned, folder, elsewhere)
         replayed = _execute(store, run, planned, place, used, timeout, progress)
     progress("comparing", 0, 0)
-    repeated = replace(run, cells=tuple(cell for cell in run.cells if cell.seq in planned.cells))
+    recorded = modules.without_reads(recorded)
+    repeated = replace(recorded, cells=tuple(cell for cell in recorded.cells if cell.seq in planned.cells))
     verdict = compare(repeated, replayed, store.objects.get_bytes, exact=exact)
     append_verdict(store, replayed.id, verdict.to_dict())
     left_out = [f"not repeated cell {seq}, which was interrupted" for seq in planned.skipped]
@@ -111,16 +113,20 @@ def _workspace_folder(to: Path | None) -> Iterator[Path]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Place:
-    """The workspace at ``top``: ``root`` is the project root in it, ``cwd`` where the run was started."""
+    """The workspace at ``top``: ``root`` is the project root in it, ``cwd`` where the run was started.
+
+    ``elsewhere`` is where modules from outside the project are.
+    """
 
     top: Path
+    elsewhere: Path
     root: Path
     cwd: Path
     restored: tuple[str, ...]
 
     @classmethod
-    def make(cls, store: Store, run: Run, planned: Plan, folder: Path) -> _Place:
-        """Restore code and data below ``folder``."""
+    def make(cls, store: Store, run: Run, planned: Plan, folder: Path, elsewhere: Path) -> _Place:
+        """Restore code and data below ``folder``, and what was imported from outside the project ``elsewhere``."""
         restored = []
         root = folder
         if run.code is not None:
@@ -133,7 +139,11 @@ class _Place:
         except StoreError as error:  # the plan takes it on trust that a remote of DVC's has the bytes
             raise Unreplayable(run.id, [(error.message, error.remedy)]) from error
         restored += [f"data         {path}{_today(run, path, digest)}" for path, digest in _inputs(run)]
-        return cls(top=folder, root=root, cwd=_moved(run.cwd, run.root, root), restored=tuple(restored))
+        modules.put(run, 0, elsewhere, store.objects)
+        names = sorted({module.name for module in run.modules})
+        restored += [f"code         {name}, from outside the project" for name in names]
+        cwd = _moved(run.cwd, run.root, root)
+        return cls(top=folder, elsewhere=elsewhere, root=root, cwd=cwd, restored=tuple(restored))
 
 
 def _code_name(code: CodeState) -> str:
@@ -155,6 +165,8 @@ def _today(run: Run, path: str, digest: str | None) -> str:
     file = Path(run.root) / path
     if not file.exists():
         return "  (gone today)"
+    if file.is_dir():  # a dataset: its files are too many to be looked at just to say so
+        return ""
     return "" if file.stat().st_size > _HASHED or is_file_named(file, digest or "") else "  (changed since)"
 
 
@@ -163,7 +175,9 @@ def _put_back(store: Store, run: Run, planned: Plan, before: int, root: Path) ->
     items = [item for item in planned.restores if item.before == before]
     for item in items:
         target = root / item.path
-        if not target.parent.resolve().is_relative_to(root.resolve()):
+        if item.source in ("edit", "removed"):
+            _edit(store, item, target, root)
+        elif not target.parent.resolve().is_relative_to(root.resolve()):
             _require_in_place(run, item, target)
         elif item.source == "object":
             store.objects.restore(item.digest, target)
@@ -171,6 +185,16 @@ def _put_back(store: Store, run: Run, planned: Plan, before: int, root: Path) ->
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(Path(run.root) / item.path, target)
     remote.restore(Path(run.root), root, {item.path: item.digest for item in items if item.source == "dvc"})
+
+
+def _edit(store: Store, item: Restore, target: Path, root: Path) -> None:
+    """Change code as somebody changed it between two cells; never through a link out of the workspace."""
+    if not target.parent.resolve().is_relative_to(root.resolve()):
+        return
+    if item.source == "removed":
+        target.unlink(missing_ok=True)
+    elif not is_file_named(target, item.digest):
+        modules.put_file(item.digest, target, store.objects)
 
 
 def _require_in_place(run: Run, item: Restore, target: Path) -> None:
@@ -236,11 +260,13 @@ def _execute(
             code=run.code,
             order=planned.cells,
             cells=cells,
+            places=modules.places(run, place.elsewhere),
+            hash_secret=None if run.machine is None else run.machine.hash_secret,
         ),
         python=used.python,
         cwd=place.cwd,
         variables={**variables(store, run), **_import_path(run, place, used)},
-        before_cell=lambda seq: _put_back(store, run, planned, seq, place.root),
+        before_cell=lambda seq: _prepare(store, run, planned, seq, place),
         numbers=planned.cells,
         keep_going=True,
         progress=progress,
@@ -251,6 +277,15 @@ def _execute(
     with _notebook_file(store, run, planned) as notebook:
         engine.execute(notebook, None, order, timeout=timeout, kernel="python3")
     return store.load(run_ids[0])
+
+
+def _prepare(store: Store, run: Run, planned: Plan, seq: int, place: _Place) -> None:
+    """Make files, code and checked out commit what they were before a cell."""
+    _put_back(store, run, planned, seq, place.root)
+    modules.put(run, seq, place.elsewhere, store.objects)
+    code = modules.commits(run).get(seq)
+    if code is not None:
+        workspace.move(code, place.top)
 
 
 @contextmanager
@@ -279,7 +314,8 @@ def _header(run: Run, place: _Place) -> dict[str, Any]:
 
 def _import_path(run: Run, place: _Place, used: _Environment) -> dict[str, str | None]:
     path = python_path(run.code, place.top, used.lock)
-    return {} if path is None else {"PYTHONPATH": path}
+    found = [*dict.fromkeys(modules.places(run, place.elsewhere).values()), *([path] if path else [])]
+    return {"PYTHONPATH": os.pathsep.join(found)} if found else {}
 
 
 def variables(store: Store, run: Run) -> dict[str, str | None]:
@@ -291,12 +327,13 @@ def variables(store: Store, run: Run) -> dict[str, str | None]:
     changed |= dict.fromkeys(THREADS)
     if run.config is not None:
         for key, value in run.config.values.items():
-            if key.startswith("env.") and value != HIDDEN:
+            if run.config.sources.get(key) == "environment" and value != HIDDEN:
                 changed[key.removeprefix("env.")] = str(value)
     if run.machine is not None:
         changed |= run.machine.threads
         fixed = run.machine.hash_seed
         changed["PYTHONHASHSEED"] = str(secrets.randbelow(2**32)) if fixed == "random" else fixed
+        changed |= hash_secret.for_child(run.machine.hash_secret)
     return changed
 
 
@@ -307,6 +344,7 @@ def _execute_script(run: Run, order: Order, timeout: int | None) -> Run:
     for name in (key for key, value in order.variables.items() if value is None):
         environ.pop(name, None)
     environ[drive.VARIABLE] = str(record.drive_path)
+    environ.update(preload.carried(environ))
     command = [
         str(order.python),
         str(Path(launch.__file__).resolve()),

@@ -11,7 +11,7 @@ from reprokit.capture.git import git
 from reprokit.digest import of_file
 from reprokit.errors import GitError, UsageError
 from reprokit.records import CodeState, FileUse, Run
-from reprokit.replay import environment, lock
+from reprokit.replay import environment, folders, lock, modules
 from reprokit.replay.plan import Facts, Plan, Reason, plan, wanted
 from reprokit.store import remote
 from reprokit.store.store import Store
@@ -27,25 +27,29 @@ def plan_replay(store: Store, run: Run, *, env: str = "auto") -> Plan:
     """
     if run.status == "running":
         raise UsageError(f"run {run.id} is still open", remedy="`%repro stop` ends it")
-    return plan(run, gather(store, run, env))
+    here = modules.without_reads(modules.located(run, store.layout.project))
+    here = folders.expanded(here, store.objects.get_bytes)
+    return plan(here, gather(store, here, env))
 
 
 def gather(store: Store, run: Run, env: str) -> Facts:
     """Return the facts that a plan for ``run`` rests on."""
     uses = [use for _, use in wanted(run) if use.digest is not None]
-    held = frozenset(use.digest for use in uses if use.digest and store.objects.has(use.digest))
+    named = [*(use.digest for use in uses if use.digest), *modules.digests(run)]
+    held = frozenset(digest for digest in named if store.objects.has(digest))
     lost = [use for use in uses if _misses(use, held)]
     inside = {path: _digest(Path(run.root) / path) for path in {use.path for use in lost}}
     missing = _snapshot_missing(run)
     recorded = run.environment
-    decision = None if recorded is None else environment.choose(recorded, environment.current(), env)
+    today = environment.current(recorded)
+    decision = None if recorded is None else environment.choose(recorded, today, env)
     chosen = "current" if decision is None else decision.use
     return Facts(
         objects=held,
         outside={use.path: _digest(Path(use.path)) for use in uses if use.path.startswith("/")},
         inside=inside,
         dvc={} if missing else _dvc(run, lost, inside),
-        changes=() if recorded is None else environment.differences(recorded, environment.current()),
+        changes=() if recorded is None else environment.differences(recorded, today),
         environment=chosen,
         lock_gaps=_lock_gaps(store, run) if chosen == "locked" else (),
         snapshot_missing=missing,

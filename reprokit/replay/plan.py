@@ -8,8 +8,13 @@ from dataclasses import dataclass, field
 from reprokit.capture.redact import HIDDEN
 from reprokit.notebook.compose import executable
 from reprokit.records import Cell, FileUse, Record, Run
+from reprokit.records.replayable import blocking
+from reprokit.replay import modules
 
 __all__ = ["Facts", "Plan", "Reason", "Restore", "plan"]
+
+
+_SHOWN = 300  # files that a plan names when it is read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +30,8 @@ class Restore(Record):
     """A file to put back: ``path`` (relative to the project root) gets the bytes of ``digest``.
 
     ``before`` is the cell before which to do so; 0 is before the first. ``source`` is "object", "project"
-    (the file there still has these bytes) or "dvc" (its cache or a remote).
+    (the file there still has these bytes), "dvc" (its cache or a remote), "edit" (code that was changed
+    then; an object) or "removed" (code that was removed then; ``digest`` is empty).
     """
 
     path: str
@@ -102,14 +108,15 @@ def wanted(run: Run) -> Iterator[tuple[Cell, FileUse]]:
 def plan(run: Run, facts: Facts) -> Plan:
     """Return how ``run`` is to be repeated, given the facts."""
     restores, in_place, reasons = _files(run, facts)
+    edited, not_kept = _code(run, facts)
     cells = executable(run)
     return Plan(
         run=run.id,
         environment=facts.environment,
-        reasons=(*_blocking(run, facts), *reasons),
+        reasons=(*_blocking(run, facts), *reasons, *not_kept),
         cells=tuple(cell.seq for cell in cells),
         skipped=tuple(cell.seq for cell in run.cells if cell.status in ("interrupted", "running")),
-        restores=tuple(restores),
+        restores=(*restores, *edited),
         in_place=tuple(in_place),
         snapshot=None if run.code is None else run.code.snapshot,
         changes=facts.changes,
@@ -139,6 +146,23 @@ def _files(run: Run, facts: Facts) -> tuple[list[Restore], list[str], list[Reaso
                     Restore(path=use.path, digest=use.digest, before=0 if first else cell.seq, source=where)
                 )
     return restores, in_place, reasons
+
+
+def _code(run: Run, facts: Facts) -> tuple[list[Restore], list[Reason]]:
+    """Return the edits to repeat, and what of them, or of the modules from outside the project, was not kept."""
+    restores: list[Restore] = []
+    lost: dict[str, None] = {}
+    for seq, use in modules.edits(run):
+        if use.state == "missing":
+            restores.append(Restore(path=use.path, digest="", before=seq, source="removed"))
+        elif use.digest in facts.objects:
+            restores.append(Restore(path=use.path, digest=use.digest or "", before=seq, source="edit"))
+        else:
+            lost[f"{use.path} was edited before cell {seq}, and the edit was not kept"] = None
+    for module in run.modules:
+        if any(use.digest not in facts.objects for use in module.files):
+            lost[f"{module.name} was imported from {module.place}, and its source was not kept"] = None
+    return restores, [Reason(why=why, fix=_AGAIN) for why in lost]
 
 
 _STATES = {
@@ -187,8 +211,8 @@ def _blocking(run: Run, facts: Facts) -> Iterator[Reason]:
         )
     if facts.snapshot_missing:
         yield Reason(why=facts.snapshot_missing, fix="restore the repository that held it")
-    for gap in run.gaps:
-        if gap.blocks and (gap.aspect != "environment" or facts.environment == "locked"):
+    for gap in blocking(run):
+        if gap.aspect != "environment" or facts.environment == "locked":
             at = "" if gap.cell is None else f" (cell {gap.cell})"
             yield Reason(why=gap.message + at, fix=gap.remedy)
     yield from facts.lock_gaps
@@ -205,12 +229,19 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield f"replay of {plan.run}"
     if plan.snapshot is not None:
         yield f"  code         {plan.snapshot[:12]}, in a workspace of its own"
-    for restore in plan.restores:
+    for restore in plan.restores[:_SHOWN]:
         when = "" if restore.before == 0 else f" before cell {restore.before}"
+        if restore.source in ("edit", "removed"):
+            yield f"  code         {restore.path} {'edited' if restore.digest else 'removed'}{when}"
+            continue
         where = " from DVC" if restore.source == "dvc" else ""
         yield f"  data         {restore.path} ← {restore.digest[:19]}{where}{when}"
-    for path in plan.in_place:
+    if len(plan.restores) > _SHOWN:
+        yield f"  data         … and {len(plan.restores) - _SHOWN:,} more files"
+    for path in plan.in_place[:_SHOWN]:
         yield f"  data         {path} as it is"
+    if len(plan.in_place) > _SHOWN:
+        yield f"  data         … and {len(plan.in_place) - _SHOWN:,} more files as they are"
     kind = "the current one" if plan.environment == "current" else "built from the lock"
     yield f"  environment  {kind}"
     for change in plan.changes:

@@ -23,7 +23,7 @@ from reprokit.capture.git import Scratch, git
 from reprokit.errors import GitError, StoreError
 from reprokit.records import CodeState, FileUse
 
-__all__ = ["Workspace", "create", "verify"]
+__all__ = ["Workspace", "create", "move", "verify"]
 
 
 class Restorer(Protocol):
@@ -76,6 +76,25 @@ def create(code: CodeState, target: Path, *, objects: Restorer) -> Workspace:
             ) from error
         raise
     return Workspace(path=target, root=root)
+
+
+def move(code: CodeState, top: Path) -> None:
+    """Check out another commit in a restored tree: HEAD, branch and index; the files stay as they are.
+
+    Raises:
+        GitError: the commit is not in the repository of the run any more.
+    """
+    inner = top / ".git"
+    if code.kind != "git" or not code.commit or not inner.is_dir():
+        return
+    env = {"GIT_DIR": str(inner)}
+    if code.branch:
+        git("symbolic-ref", "HEAD", f"refs/heads/{code.branch}", cwd=top, env=env)
+        git("update-ref", f"refs/heads/{code.branch}", code.commit, cwd=top, env=env)
+    else:
+        git("update-ref", "--no-deref", "HEAD", code.commit, cwd=top, env=env)
+    with _raw(code, top) as scratch:
+        scratch.git("read-tree", code.commit, env={"GIT_INDEX_FILE": str(inner / "index")})
 
 
 def verify(code: CodeState, workspace: Workspace) -> list[str]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import os
 import threading
-import time
 from pathlib import Path
+from time import time  # as it is now: a user may replace `time.time`
 from typing import Any
 
 from reprokit.digest import canonical_json, checksum
@@ -54,7 +54,7 @@ class Journal:
         """
         if os.getpid() != self._pid:  # before the lock: another thread may have held it at the fork
             return
-        text = canonical_json({"t": time.time(), **patch})
+        text = canonical_json({"t": time(), **patch})
         line = b"%s %s\n" % (checksum(text).encode("ascii"), text)
         with self._lock:
             self._require_open()

@@ -7,6 +7,7 @@ a file is read once, and what was read is what its name tells, whatever happens 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import os
@@ -14,6 +15,7 @@ import stat
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from os import urandom  # as it is now: a user may replace `os.urandom`
 from pathlib import Path
 
 from reprokit.digest import BLOCK, Hasher, hex_of, of_bytes
@@ -22,6 +24,7 @@ from reprokit.errors import ObjectCorrupt, ObjectMissing
 __all__ = ["Objects", "Stored"]
 
 _FICLONE = 0x40049409  # linux/fs.h: share the blocks of one file with another
+_MANY = 200  # objects: forced to the disk one by one they would take longer than all there is to write
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,7 @@ class Stored:
         digest: of the bytes that were read.
         size: how many bytes that were.
         git_blob: the id git gives to them, when asked for and the file was stable.
+        md5: the digest that DVC names them by, likewise.
         kept: whether the store holds them.
         state: "stable", or "unstable" when the file changed while it was read, twice.
     """
@@ -41,6 +45,7 @@ class Stored:
     git_blob: str | None
     kept: bool
     state: str
+    md5: str | None = None
 
 
 class Objects:
@@ -81,6 +86,7 @@ class Objects:
         *,
         limit: int | None = None,
         git: bool = False,
+        md5: bool = False,
         durable: bool = True,
     ) -> Stored:
         """Keep a file's bytes: shared blocks where the filesystem can, else a copy hashed on its way.
@@ -89,6 +95,7 @@ class Objects:
             path: a regular file; anything else (a pipe, a socket, a device) is refused without waiting.
             limit: the largest size that is kept, in bytes; larger files are hashed only.
             git: also compute the id that git gives to the bytes.
+            md5: also compute the digest that DVC names them by.
             durable: as in ``put_bytes``.
 
         Raises:
@@ -96,8 +103,12 @@ class Objects:
         """
         source = _open_regular(path)
         try:
-            taken = self._take(source, limit, git, durable, last=False)
-            return taken if taken.state == "stable" else self._take(source, limit, git, durable, last=True)
+            hasher = Hasher(os.fstat(source).st_size if git else None, md5=md5)
+            taken = self._take(source, limit, hasher, durable, last=False)
+            if taken.state == "stable":
+                return taken
+            hasher = Hasher(os.fstat(source).st_size if git else None, md5=md5)
+            return self._take(source, limit, hasher, durable, last=True)
         finally:
             os.close(source)
 
@@ -142,7 +153,7 @@ class Objects:
             raise ObjectMissing(digest) from None
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with _temporary(f"{target.parent}/.reprokit-{os.urandom(8).hex()}", 0o666) as (out, draft):
+            with _temporary(f"{target.parent}/.reprokit-{urandom(8).hex()}", 0o666) as (out, draft):
                 hasher = Hasher()
                 self._copy(source, os.fstat(source), out, hasher if verify else None)
                 if verify and hasher.digest() != digest:
@@ -160,6 +171,8 @@ class Objects:
         if os.getpid() != self._pid:  # a lock held by another thread at a fork stays held for ever
             self._pid, self._sync_lock = os.getpid(), threading.Lock()
         with self._sync_lock:
+            if len(self._unsynced) > _MANY and self._sync_all():
+                return
             folders = set()
             while self._unsynced:
                 target = self._unsynced.pop()
@@ -168,6 +181,23 @@ class Objects:
                 folders.add(target.rpartition("/")[0])
             for folder in sorted(folders):
                 self._sync_folder(folder)
+
+    def _sync_all(self) -> bool:
+        """Force the whole filesystem to the disk: for thousands of files a hundred times faster than one by one."""
+        done = set(self._unsynced)
+        try:
+            fd = os.open(self.root, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            synced = bool(ctypes.CDLL(None, use_errno=True).syncfs(fd) == 0)
+        except (AttributeError, OSError):  # another system
+            return False
+        finally:
+            os.close(fd)
+        if synced:
+            self._unsynced -= done
+        return synced
 
     def _where(self, digest: str) -> str:
         name = hex_of(digest)
@@ -185,7 +215,7 @@ class Objects:
         return whole
 
     def _draft(self) -> contextlib.AbstractContextManager[tuple[int, str]]:
-        return _temporary(f"{self.root}/tmp-{os.urandom(8).hex()}", 0o444)
+        return _temporary(f"{self.root}/tmp-{urandom(8).hex()}", 0o444)
 
     def _publish(self, out: int, draft: str, digest: str, durable: bool) -> None:
         """Give a finished draft its name: never before its bytes are on the disk, when that is asked for."""
@@ -209,10 +239,9 @@ class Objects:
             _sync(str(self.root))
             self._anchored.add(folder)
 
-    def _take(self, source: int, limit: int | None, git: bool, durable: bool, *, last: bool) -> Stored:
+    def _take(self, source: int, limit: int | None, hasher: Hasher, durable: bool, *, last: bool) -> Stored:
         """Read the file once; what was read is kept when it was stable, or when this is the last try."""
         before = os.fstat(source)
-        hasher = Hasher(before.st_size if git else None)
         beyond = limit is not None and before.st_size > limit
         if beyond or before.st_size < BLOCK:
             blocks: list[bytes] = []
@@ -258,6 +287,7 @@ def _stored(hasher: Hasher, stable: bool, *, kept: bool) -> Stored:
         git_blob=hasher.git_blob() if stable else None,
         kept=kept,
         state="stable" if stable else "unstable",
+        md5=hasher.md5() if stable else None,
     )
 
 

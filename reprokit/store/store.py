@@ -81,7 +81,8 @@ class Store:
             agent, agent_damage = journal.scan(self.layout.journal(run_id))
             batch, batch_damage = journal.scan(self.layout.journal(run_id, "batch"))
             verdict = journal.read(self.layout.journal(run_id, "verdict"))  # written once a replay was compared
-            run = assemble(run_id, agent, [*batch, *verdict], liveness.is_alive)
+            checked = journal.read(self.layout.journal(run_id, "environment"))  # what was changed by hand in it
+            run = assemble(run_id, agent, [*batch, *verdict, *checked], liveness.is_alive)
         except (OSError, TypeError, ValueError, KeyError, AttributeError) as error:
             raise StoreError(f"run {run_id} cannot be read ({error})", path=folder) from error
         for name, line in (("journal", agent_damage), ("batch", batch_damage)):

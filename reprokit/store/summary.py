@@ -1,4 +1,4 @@
-"""One run as a list shows it. Pure; knows what makes a run replayable, not how runs are found."""
+"""One run as a list shows it. Pure; does not know how runs are found."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reprokit.records import Record, Run
+from reprokit.records.replayable import replayable
 
 __all__ = ["Summary", "summarize"]
 
@@ -52,12 +53,5 @@ def summarize(run: Run) -> Summary:
         replay_of=run.replay_of,
         tier=run.capture.tier if run.capture else None,
         complete=bool(run.capture and run.capture.complete),
-        replayable=_is_replayable(run),
+        replayable=replayable(run),
     )
-
-
-def _is_replayable(run: Run) -> bool:
-    if any(gap.blocks for gap in run.gaps):
-        return False
-    reads = (use for cell in run.cells for use in cell.reads)
-    return all(use.state == "stable" and use.stored != "none" for use in reads)

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from reprokit.capture.drive import Drive
-from reprokit.capture.session import Request, Session
+from reprokit.capture.request import Request
+from reprokit.capture.session import Session
 from reprokit.records import Run
 from reprokit.store.store import Store
 

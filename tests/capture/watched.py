@@ -32,6 +32,7 @@ class Watched:
         self.errors: list[Exception] = []
         self.captures: list[Capture] = []
         self.folders: list[str] = []
+        self.namespace: dict[str, object] = {}
         self.network: dict[int, list[str]] = {}
         self._uses: dict[int, dict[tuple[str, str], FileUse]] = {}
         self._seq = 0
@@ -42,7 +43,7 @@ class Watched:
                 project=project,
                 objects=self.objects,
                 settings=settings or Settings(),
-                namespace=dict,
+                namespace=lambda: self.namespace,
                 emit=self.take,
                 later=self.worker.submit,
                 gap=self.gaps.append,
@@ -53,8 +54,9 @@ class Watched:
         self.worker.wait()  # as the session does: cells begin when the tree is watched
 
     @contextmanager
-    def cell(self, *, wait: bool = True) -> Iterator[None]:
+    def cell(self, *, wait: bool = True, source: str = "") -> Iterator[None]:
         """Run the body as one cell; with ``wait``, until all of it is hashed."""
+        self.files.expects(source)
         self.begin()
         yield
         self.take(self._seq, self.files.after_cell(self._seq))
@@ -69,7 +71,7 @@ class Watched:
     def settle(self) -> None:
         """Wait until everything is hashed."""
         assert self.worker.wait(120)
-        assert self.errors == []
+        assert self.errors == [], self.errors
 
     def stop(self) -> Capture:
         """Stop the probe and return the tier that was reached."""

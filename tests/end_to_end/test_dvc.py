@@ -40,8 +40,8 @@ def captured(bench: Bench) -> Bench:
     bench.commit()
     bench.reprokit("run", "work.ipynb")
     run = bench.latest()
-    assert [use.stored for use in run.cells[0].reads if use.path == "data/big.txt"] == ["none"]
-    assert any("track it with DVC" in gap.remedy for gap in run.gaps)
+    assert [use.stored for use in run.cells[0].reads if use.path == "data/big.txt"] == ["dvc"]
+    assert not any("data/big.txt" in gap.message for gap in run.gaps)
     (bench.project / "data" / "big.txt").write_text("something else")
     dvc(bench, "add", "data/big.txt")
     return bench

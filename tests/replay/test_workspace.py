@@ -5,62 +5,19 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from reprokit.capture.code import snapshot
 from reprokit.errors import StoreError
-from reprokit.records import CodeState, FileUse
+from reprokit.records import FileUse
 from reprokit.replay.workspace import create, verify
-from reprokit.store.objects import Objects
 
 sys.path.append(str(Path(__file__).parent.parent / "capture"))
 from git_states import STATES, State, commit, dirtied, filled, git, write
-
-RUN = "20260101-000000-aaaaaaaa"
-LIMIT = 100_000
-
-Tree = dict[bytes, tuple[str, bytes]]
-
-
-def contents(top: Path) -> Tree:
-    """Return the kind and bytes of every file that the states do not mean to be left out."""
-    found: Tree = {}
-    for folder, folders, names in os.walk(os.fsencode(top)):
-        folders[:] = [name for name in folders if name != b".git"]
-        for name in [*names, *(name for name in folders if os.path.islink(os.path.join(folder, name)))]:
-            path = os.path.join(folder, name)
-            status = os.lstat(path)
-            if stat.S_ISLNK(status.st_mode):
-                entry = ("link", os.readlink(path))
-            elif stat.S_ISREG(status.st_mode):
-                with open(path, "rb") as stream:
-                    entry = ("program" if status.st_mode & 0o100 else "file", stream.read())
-            else:
-                continue
-            found[os.path.relpath(path, os.fsencode(top))] = entry
-    left_out = (b"ignored/large.bin", b".ign", b".local", b"/.git", b".lock")
-    return {path: entry for path, entry in found.items() if not path.endswith(left_out) and path != b".git"}
-
-
-class Kept:
-    """A store beside a project, and what was captured into it."""
-
-    def __init__(self, project: Path, base: Path) -> None:
-        self.objects = Objects(base / "store" / "objects")
-        private = base / "store" / "code.git"
-        state, self.gaps = snapshot(project, RUN, private=private, store_large=self._keep, limit=LIMIT)
-        assert state is not None, self.gaps
-        self.code: CodeState = CodeState.from_dict(state.to_dict())
-
-    def _keep(self, path: Path) -> FileUse:
-        kept = self.objects.put_file(path, limit=10 * LIMIT)
-        stored = "object" if kept.kept else "none"
-        return FileUse(path=str(path), access="read", size=kept.size, digest=kept.digest, stored=stored)
+from snapshots import LIMIT, Kept, contents
 
 
 @pytest.mark.parametrize("build", STATES.values(), ids=STATES.keys())
@@ -95,7 +52,7 @@ _OF_THE_MOMENT = {
     "sparse_index",
     "index_locked",
 }
-_OWN_SETTINGS = {"autocrlf", "smudge_filter", "no_executable_bit"}
+_OWN_SETTINGS = {"autocrlf", "smudge_filter", "no_executable_bit", "lfs_missing", "lfs_smudged", "replaced_commit"}
 _HIDDEN = {"skip_worktree_yet_changed", "assume_unchanged_yet_changed", "repository_inside", "not_files"}
 
 

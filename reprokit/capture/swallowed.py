@@ -1,0 +1,34 @@
+"""Failures of ours in the middle of the user's code: swallowed there, and kept until they can be told."""
+
+from __future__ import annotations
+
+__all__ = ["described", "keep", "take"]
+
+_kept: dict[str, Exception] = {}
+
+
+def keep(aspect: str, error: Exception) -> None:
+    """Keep the first failure of an aspect, without the frames it went through: they hold the user's objects."""
+    if aspect not in _kept:
+        error.__traceback__ = error.__context__ = error.__cause__ = None
+        _kept[aspect] = error
+
+
+def take() -> dict[str, Exception]:
+    """Return what was kept since the last call, by aspect."""
+    kept: dict[str, Exception] = {}
+    while _kept:
+        kept.update([_kept.popitem()])
+    return kept
+
+
+def described(error: BaseException) -> str:
+    """Return an exception as one line; a class of the user's own may refuse to be shown.
+
+    >>> described(ValueError("no"))
+    'ValueError: no'
+    """
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:
+        return type(error).__name__
