@@ -86,7 +86,7 @@ class Literals:
         magic = _MAGIC.search(path)
         if magic is not None:
             path = path[: magic.start()].rpartition("/")[0]
-        if self._paths.inside(os.path.realpath(path)):
+        if self._is_the_projects(os.path.realpath(path)):
             return
         if os.path.isdir(path):
             self._watch_folder(path, None)
@@ -97,7 +97,13 @@ class Literals:
         else:
             self._watch_folder(os.path.dirname(path), os.path.basename(path))
 
+    def _is_the_projects(self, path: str) -> bool:
+        """Return whether a path is in the project, is it, or holds it."""
+        return self._paths.inside(path) or (self._paths.project + "/").startswith(path.rstrip("/") + "/")
+
     def _watch_folder(self, folder: str, name: str | None) -> None:
+        if self._is_the_projects(os.path.realpath(folder)) and name is None:
+            return
         broad = folder in (*_BROAD, os.path.expanduser("~"), tempfile.gettempdir())
         if (name is None and broad) or len(self._folders) >= _FOLDERS or not self._paths.is_data(folder + "/x"):
             return

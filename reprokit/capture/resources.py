@@ -63,15 +63,18 @@ class Usage:
             self._counters.append(own)
 
     def before_cell(self, seq: int) -> Patch:
-        """Note where the counters stand."""
-        self._before = self._now()
+        """Note where the clocks stand. The bytes go on from the last cell's end: each look at them costs as much as
+        all the rest, and between two cells a kernel reads and writes none.
+        """
+        self._before = self._now(self._before)
         return Patch()
 
     def after_cell(self, seq: int) -> Patch:
         """Return what the cell used."""
-        before, now = self._before, self._now()
+        before = self._before
         if before is None or os.getpid() != self._pid:
             return Patch()
+        now = self._before = self._now()
         used: dict[str, Any] = {"cpu_s": round(max(now.cpu_s - before.cpu_s, 0.0), 6), "peak_memory": now.peak_memory}
         if self._counters:
             used["read_bytes"] = max(now.read_bytes - before.read_bytes, 0)
@@ -104,15 +107,19 @@ class Usage:
             return {}
         return {"cost": round(wall_s / 3600 * self._price, 6), "currency": self._context.settings.currency}
 
-    def _now(self) -> _Reading:
+    def _now(self, bytes_of: _Reading | None = None) -> _Reading:
         own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime - self._background_cpu()
+        read, written = self._bytes() if bytes_of is None else (bytes_of.read_bytes, bytes_of.written_bytes)
+        return _Reading(time.monotonic(), cpu, own.ru_maxrss * _UNIT, read, written)
+
+    def _bytes(self) -> tuple[int, int]:
         read = written = 0
         for counter, sign in zip(self._counters, (1, -1), strict=False):
             counts = counter.read()
             read += sign * counts[0]
             written += sign * counts[1]
-        return _Reading(time.monotonic(), cpu, own.ru_maxrss * _UNIT, read, written)
+        return read, written
 
     def _background_cpu(self) -> float:
         try:

@@ -171,7 +171,7 @@ class Watch:
             return
         path = os.path.join(folder, name)
         if mask & _ISDIR:
-            if mask & (_CREATE | _MOVED_TO) and folder not in self._more and self._is_watched(folder, name):
+            if mask & (_CREATE | _MOVED_TO) and self._is_watched(folder, name):
                 self._enter(path, seen, origin)
             return
         if origin is not None:

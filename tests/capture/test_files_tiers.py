@@ -378,6 +378,16 @@ def test_only_the_named_file_of_a_broad_folder_is_watched(watch_only: Watched, t
     assert set(inputs(watch_only)) == {str(far / "t.parquet")}
 
 
+@pytest.mark.parametrize("named", ["{project}", "{project}/", "{project}/..", "../{name}"])
+def test_a_cell_that_names_the_project_or_what_holds_it(named: str, watch_only: Watched, place: Path) -> None:
+    source = f"root = '{named.format(project=place, name=place.name)}'"
+    with watch_only.cell(source=source):
+        pass
+    with watch_only.cell(source=source):
+        shell("mkdir -p made/deep; echo x > made/deep/file")
+    assert set(watch_only.writes()) == {"made/deep/file"}
+
+
 @pytest.mark.parametrize("source", ["!curl -s file://$(pwd)/in.csv", "%cd ../..", "!ls //", "x = '../'", "1 / 2"])
 def test_what_names_no_data_is_not_watched(source: str, watch_only: Watched) -> None:
     watch = watch_only.files._observers.watch

@@ -9,6 +9,7 @@ from workbench import Bench
 
 from reprokit.records import Run
 
+
 def reads(run: Run, cell: int) -> dict[str, tuple[str, bool]]:
     """Return what a cell read: where it is kept, and whether the run had made it."""
     return {use.path: (use.stored, use.own) for use in run.cells[cell - 1].reads}
