@@ -11,8 +11,8 @@ from pathlib import Path
 
 from measure import Options, Row, at_most, interleaved, median, paired_ratio, told, workspace
 
-from reprokit.capture.contents import Contents
-from reprokit.capture.scan import key_of
+from reprokit.capture.files.contents import Contents
+from reprokit.capture.files.scan import key_of
 from reprokit.store.objects import Objects
 
 

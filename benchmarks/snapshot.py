@@ -20,7 +20,7 @@ from measure import (
     workspace,
 )
 
-from reprokit.capture import code
+from reprokit.capture.code import code
 from reprokit.store.layout import new_run_id
 
 

@@ -18,7 +18,8 @@ from typing import Any
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 
-from reprokit.capture import drive, keeping, notebook
+from reprokit.capture import drive, notebook
+from reprokit.capture.files import keeping
 from reprokit.capture.notebook import Notebook
 from reprokit.capture.request import Request
 from reprokit.capture.session import Session

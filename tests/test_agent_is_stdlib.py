@@ -27,9 +27,9 @@ ALONE = (
     + """
 import pkgutil, importlib
 import reprokit.capture
-for module in pkgutil.iter_modules(reprokit.capture.__path__):
-    if module.name != "launch":
-        importlib.import_module(f"reprokit.capture.{module.name}")
+for module in pkgutil.walk_packages(reprokit.capture.__path__, "reprokit.capture."):
+    if not module.name.endswith(".launch"):
+        importlib.import_module(module.name)
 import reprokit.blocks
 import reprokit.store.journal, reprokit.store.objects, reprokit.store.layout, reprokit.store.liveness
 import reprokit.store.assemble

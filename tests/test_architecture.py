@@ -34,8 +34,8 @@ LAYERS = (
 STORE_IN_CAPTURE = {
     "capture.session": {"assemble", "journal", "layout", "liveness", "objects"},
     "capture.probe": {"objects"},
-    "capture.contents": {"objects"},
-    "capture.environment": {"layout"},
+    "capture.files.contents": {"objects"},
+    "capture.environment.environment": {"layout"},
 }
 # What a view may know.
 BELOW_VIEWS = {"errors", "records", "views"}
@@ -64,8 +64,8 @@ HOMES = {
     "jinja2": ("pipeline",),
     "click": ("cli",),
     "rich": ("cli.progress",),
-    "yaml": ("capture.config", "store.remote", "notebook", "pipeline", "cli"),
-    "tomli": ("settings", "capture.config"),
+    "yaml": ("capture.config.config", "store.remote", "notebook", "pipeline", "cli"),
+    "tomli": ("settings", "capture.config.config"),
 }
 
 

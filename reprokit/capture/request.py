@@ -1,4 +1,4 @@
-"""What is asked for when a run is started: values only."""
+"""What is asked for when a run is started, and what can be told of the cells that ran before."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from reprokit.capture.drive import Drive
+from reprokit.records import Gap
 
-__all__ = ["Request"]
+__all__ = ["Request", "hidden_state", "only_starts"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,3 +35,18 @@ class Request:
     script: str | None = None
     before: tuple[str, ...] = ()
     drive: Drive | None = None
+
+
+def only_starts(source: str) -> bool:
+    """Return whether a cell does nothing but start a run, so that the tree cannot change in it."""
+    return all(line.startswith(("%load_ext", "%repro start")) or not line.strip() for line in source.splitlines())
+
+
+def hidden_state(count: int) -> Gap:
+    """Return the gap of a run that began when ``count`` cells had run already."""
+    cells = "1 cell" if count == 1 else f"{count} cells"
+    return Gap(
+        aspect="hidden-state",
+        message=f"{cells} ran before the run was started: a replay repeats them, but they were not observed",
+        remedy="put `%repro start` into the first cell",
+    )

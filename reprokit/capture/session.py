@@ -17,22 +17,24 @@ from typing import Any
 
 from reprokit import settings as settings_module
 from reprokit import version
-from reprokit.capture import code, environment, hash_secret, listing, machine, redact, swallowed
-from reprokit.capture.configuration import Configuration
+from reprokit.capture import redact, swallowed
+from reprokit.capture.code import code, listing
+from reprokit.capture.code.edits import Edits
+from reprokit.capture.code.imports import Imports
+from reprokit.capture.config.configuration import Configuration
 from reprokit.capture.displayed import Displayed
-from reprokit.capture.edits import Edits
-from reprokit.capture.files import Files
-from reprokit.capture.imports import Imports
-from reprokit.capture.libraries import Libraries
+from reprokit.capture.environment import environment, hash_secret, machine
+from reprokit.capture.environment.libraries import Libraries
+from reprokit.capture.environment.packages import Packages
+from reprokit.capture.environment.threads import Threads
+from reprokit.capture.files.files import Files
 from reprokit.capture.outputs import OutputArea
-from reprokit.capture.packages import Packages
 from reprokit.capture.probe import Context, Patch, Probe, Replayed
-from reprokit.capture.randomness import Randomness
-from reprokit.capture.remote import Remote
-from reprokit.capture.request import Request
+from reprokit.capture.randomness.randomness import Randomness
+from reprokit.capture.remote.remote import Remote
+from reprokit.capture.request import Request, hidden_state, only_starts
 from reprokit.capture.resources import Usage
 from reprokit.capture.swallowed import described
-from reprokit.capture.threads import Threads
 from reprokit.capture.worker import Worker
 from reprokit.records import Assumption, Cell, CodeState, Environment, FileUse, Gap, Metric, Run
 from reprokit.store import journal as journal_module
@@ -154,8 +156,8 @@ class Session:
         self._count = len(self.request.before)
         if gap is not None:
             self.gap(gap)
-        if not all(_only_starts(source) for source in self.request.before):
-            self.gap(_hidden_state(self._count))
+        if not all(only_starts(source) for source in self.request.before):
+            self.gap(hidden_state(self._count))
         if (
             unknown := hash_secret.gap(None if self.request.drive is None else self.request.drive.hash_secret)
         ) is not None:
@@ -223,7 +225,7 @@ class Session:
 
     def open_cell(self, source: str, *, cell_id: str | None = None, entered: str = "start") -> int:
         """Begin a cell and return its number."""
-        if not _only_starts(source):
+        if not only_starts(source):
             self._wait_for_snapshot()
         seq = self._open_seq = self._next_seq()
         self._began = time()
@@ -476,11 +478,6 @@ class Session:
             self.gap(Gap(aspect="code", message=message, remedy="run it again to its end", cell=seq))
 
 
-def _only_starts(source: str) -> bool:
-    """Return whether a cell does nothing but start a run, so that the tree cannot change in it."""
-    return all(line.startswith(("%load_ext", "%repro start")) or not line.strip() for line in source.splitlines())
-
-
 def _joined(*patches: Patch) -> Patch:
     """Return one patch, so that a cell's start and its end are one journal line each."""
     add: dict[str, list[Any]] = {}
@@ -488,12 +485,3 @@ def _joined(*patches: Patch) -> Patch:
         for key, items in patch.add.items():
             add.setdefault(key, []).extend(items)
     return Patch(set={key: item for patch in patches for key, item in patch.set.items()}, add=add)
-
-
-def _hidden_state(count: int) -> Gap:
-    cells = "1 cell" if count == 1 else f"{count} cells"
-    return Gap(
-        aspect="hidden-state",
-        message=f"{cells} ran before the run was started: a replay repeats them, but they were not observed",
-        remedy="put `%repro start` into the first cell",
-    )

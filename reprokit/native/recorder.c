@@ -3,7 +3,7 @@
  * It is put in front of the C library, either by LD_PRELOAD (from the process's start) or later by
  * rewriting the tables through which loaded objects call it (rk_patch). Without a segment it does
  * nothing but call on. With one, every use of a file that is not noise becomes an event in a ring
- * in shared memory, which the agent in the owner process empties (reprokit/capture/recorder.py).
+ * in shared memory, which the agent in the owner process empties (reprokit/capture/files/recorder.py).
  *
  * What makes it safe to carry into any program:
  *   - no file descriptor stays open: programs close and fork as they like;

@@ -14,7 +14,7 @@ from typing import Any
 
 from reprokit.capture import drive
 from reprokit.capture.drive import Drive
-from reprokit.capture.environment import lock_in_background
+from reprokit.capture.environment.environment import lock_in_background
 from reprokit.records import Gap, Run
 from reprokit.store.journal import Journal
 from reprokit.store.liveness import this_process

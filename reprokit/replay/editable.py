@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from reprokit.capture.environment import scan, site_folders
+from reprokit.capture.environment.environment import scan, site_folders
 from reprokit.records import CodeState
 from reprokit.replay.lock import Lock
 from reprokit.replay.wheels import import_roots

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from reprokit.capture.environment import OWN_NAME, observe, quick_fingerprint, scan
-from reprokit.capture.installed import as_it_is
+from reprokit.capture.environment.environment import OWN_NAME, observe, quick_fingerprint, scan
+from reprokit.capture.environment.installed import as_it_is
 from reprokit.digest import hex_of
 from reprokit.errors import EnvironmentBuildError, UsageError
 from reprokit.records import Distribution, Environment

@@ -17,9 +17,10 @@ from typing import Any
 
 import nbformat
 
-from reprokit.capture import drive, hash_secret, launch, preload
+from reprokit.capture import drive, launch, preload
 from reprokit.capture.drive import Drive
-from reprokit.capture.machine import THREADS
+from reprokit.capture.environment import hash_secret
+from reprokit.capture.environment.machine import THREADS
 from reprokit.capture.redact import HIDDEN
 from reprokit.digest import is_file_named
 from reprokit.errors import StoreError, Unreplayable, UsageError

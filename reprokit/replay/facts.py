@@ -6,8 +6,8 @@ import posixpath
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from reprokit.capture import listing
-from reprokit.capture.git import git
+from reprokit.capture.code import listing
+from reprokit.capture.code.git import git
 from reprokit.digest import of_file
 from reprokit.errors import GitError, UsageError
 from reprokit.records import CodeState, FileUse, Run

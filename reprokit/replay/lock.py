@@ -25,9 +25,9 @@ from pathlib import Path
 from packaging.version import Version
 
 from reprokit import digest
-from reprokit.capture import conda
-from reprokit.capture.environment import OWN_NAME, Found, normalised
-from reprokit.capture.installed import as_it_is
+from reprokit.capture.environment import conda
+from reprokit.capture.environment.environment import OWN_NAME, Found, normalised
+from reprokit.capture.environment.installed import as_it_is
 from reprokit.errors import ReprokitError
 from reprokit.records import Distribution, Environment, Gap, Record
 from reprokit.replay import lock_gaps, wheels

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from packaging.version import InvalidVersion, Version
 
-from reprokit.capture import conda
+from reprokit.capture.environment import conda
 from reprokit.errors import ReprokitError
 from reprokit.records import Distribution, Gap
 

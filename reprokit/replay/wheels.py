@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from email.parser import HeaderParser
 from pathlib import Path
 
-from reprokit.capture.environment import BY_INSTALLER, Found, local_path, scan, site_folders
+from reprokit.capture.environment.environment import BY_INSTALLER, Found, local_path, scan, site_folders
 from reprokit.digest import hex_of, of_bytes
 from reprokit.errors import ReprokitError
 from reprokit.records import Environment

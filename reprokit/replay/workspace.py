@@ -18,8 +18,8 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from reprokit import digest
-from reprokit.capture import git as door
-from reprokit.capture.git import Scratch, git
+from reprokit.capture.code import git as door
+from reprokit.capture.code.git import Scratch, git
 from reprokit.errors import GitError, StoreError
 from reprokit.records import CodeState, FileUse
 

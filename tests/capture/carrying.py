@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from reprokit.capture import recorder
+from reprokit.capture.files import recorder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODES = ("preload", "patched")
@@ -26,7 +26,7 @@ FILES = (
 _BEFORE = """
 import json, os, pathlib, subprocess, sys, threading
 sys.path.insert(0, {repository!r})
-from reprokit.capture import recorder as module
+from reprokit.capture.files import recorder as module
 noise = ["/usr/", "/lib", "/etc/", "/proc/", "/sys/", "/dev/", "/run/", "/bin/", ".git", {repository!r} + "/"]
 noise += [sys.prefix + "/", sys.base_prefix + "/", os.path.realpath(sys.prefix) + "/"]
 recorder = module.Recorder.begin(pathlib.Path({folder!r}), noise, [".py", ".pyc", ".so"])

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from reprokit.capture.probe import Context, Patch
-from reprokit.capture.remote import Remote
+from reprokit.capture.remote.remote import Remote
 from reprokit.capture.worker import Worker
 from reprokit.records import Gap, RemoteUse
 from reprokit.settings import Settings

@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from reprokit.capture.code import snapshot
+from reprokit.capture.code.code import snapshot
 from reprokit.records import CodeState, FileUse
 from reprokit.store.objects import Objects
 

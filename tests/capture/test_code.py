@@ -11,9 +11,9 @@ import pytest
 from git_states import STATES, State, commit, dirtied, filled, git, write
 from snapshots import LIMIT, RUN, traces
 
-from reprokit.capture import blobs, tree
-from reprokit.capture.code import snapshot
-from reprokit.capture.repository import without_secrets
+from reprokit.capture.code import blobs, tree
+from reprokit.capture.code.code import snapshot
+from reprokit.capture.code.repository import without_secrets
 from reprokit.records import CodeState, FileUse, Gap
 from reprokit.store.objects import Objects
 

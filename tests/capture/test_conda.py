@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from reprokit.capture.conda import distributions, packages
+from reprokit.capture.environment.conda import distributions, packages
 from reprokit.records import Distribution
 
 BASE = "https://conda.anaconda.org/conda-forge"

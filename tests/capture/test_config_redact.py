@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from reprokit.capture import config, redact
+from reprokit.capture import redact
+from reprokit.capture.config import config
 from reprokit.capture.redact import HIDDEN
 from reprokit.errors import UsageError
 

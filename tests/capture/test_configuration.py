@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from reprokit.capture import options
-from reprokit.capture.configuration import looks_like_configuration
+from reprokit.capture.config import options
+from reprokit.capture.config.configuration import looks_like_configuration
 from reprokit.records import Config, Run
 from reprokit.store.store import Store
 

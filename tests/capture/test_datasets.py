@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from watched import Watched, sha256
 
-from reprokit.capture.datasets import FEW, gather
+from reprokit.capture.files.datasets import FEW, gather
 from reprokit.records import FileUse
 from reprokit.settings import Settings
 

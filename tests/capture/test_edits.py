@@ -13,11 +13,11 @@ from git_states import commit, git, write
 from observed import Observed
 from snapshots import LIMIT
 
-from reprokit.capture import edits as module
-from reprokit.capture import listing
-from reprokit.capture.code import snapshot
-from reprokit.capture.edits import Edits, checked_out, git_directory
-from reprokit.capture.folders import Folders
+from reprokit.capture.code import edits as module
+from reprokit.capture.code import listing
+from reprokit.capture.code.code import snapshot
+from reprokit.capture.code.edits import Edits, checked_out, git_directory
+from reprokit.capture.files.folders import Folders
 from reprokit.records import CodeState, FileUse
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from reprokit.capture.entropy import AfterImport, Entropy
+from reprokit.capture.randomness.entropy import AfterImport, Entropy
 
 ROOT = "00" * 16
 
@@ -215,7 +215,7 @@ def test_children_of_several_threads_never_draw_the_same(tmp_path: Path) -> None
 
 FORKING_THREADS = """
 import os, threading
-from reprokit.capture.entropy import Entropy
+from reprokit.capture.randomness.entropy import Entropy
 entropy = Entropy()
 entropy.activate()
 read, write = os.pipe()
@@ -237,7 +237,7 @@ assert len({drawn[at:at + 8] for at in range(0, 160, 8)}) == 20
 
 CHILDREN = """
 import os, random
-from reprokit.capture.entropy import Entropy
+from reprokit.capture.randomness.entropy import Entropy
 entropy = Entropy()
 entropy.activate()
 def children():

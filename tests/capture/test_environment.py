@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from reprokit.capture import environment
+from reprokit.capture.environment import environment
 from reprokit.digest import of_json
 from reprokit.records import Distribution
 from reprokit.store.layout import Layout

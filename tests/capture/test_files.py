@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 import pytest
 from watched import Watched, sha256
 
-from reprokit.capture import listing, watch
+from reprokit.capture.code import listing
+from reprokit.capture.files import watch
 from reprokit.settings import Settings
 
 

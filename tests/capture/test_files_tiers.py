@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 from watched import Watched, sha256
 
-from reprokit.capture import recorder
+from reprokit.capture.files import recorder
 
 needs_recorder = pytest.mark.skipif(not recorder.is_available(), reason="no recorder was built for this system")
 HERE = Path(__file__).parent

@@ -14,7 +14,7 @@ import pytest
 from git_states import STATES, commit, dirtied, filled, git, write
 from snapshots import Kept, contents, traces
 
-from reprokit.capture.code import snapshot
+from reprokit.capture.code.code import snapshot
 from reprokit.records import FileUse, Run
 from reprokit.replay.modules import located
 from reprokit.replay.workspace import create, verify
@@ -82,13 +82,13 @@ def bare(project: Path, patch: pytest.MonkeyPatch) -> Path:
 @exact("safe.directory refusal", "another user")
 def of_someone_else(project: Path, patch: pytest.MonkeyPatch) -> Path:
     dirtied(filled(project))
-    patch.setattr("reprokit.capture.git._INHERITED", {"GIT_TEST_ASSUME_DIFFERENT_OWNER", *_inherited()})
+    patch.setattr("reprokit.capture.code.git._INHERITED", {"GIT_TEST_ASSUME_DIFFERENT_OWNER", *_inherited()})
     patch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
     return project
 
 
 def _inherited() -> set[str]:
-    from reprokit.capture import git as door
+    from reprokit.capture.code import git as door
 
     return set(door._INHERITED)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from reprokit.capture.history import History
-from reprokit.capture.uses import Debt
+from reprokit.capture.files.history import History
+from reprokit.capture.files.uses import Debt
 
 
 def state(number: int) -> tuple[int, int, int, int, int]:

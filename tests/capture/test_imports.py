@@ -16,11 +16,11 @@ import pytest
 from git_states import write
 from observed import Observed
 
-from reprokit.capture import imports as module
-from reprokit.capture import listing
-from reprokit.capture.code import snapshot
-from reprokit.capture.edits import Edits
-from reprokit.capture.imports import Imports, Origin, Stored, environment_folders, origin
+from reprokit.capture.code import imports as module
+from reprokit.capture.code import listing
+from reprokit.capture.code.code import snapshot
+from reprokit.capture.code.edits import Edits
+from reprokit.capture.code.imports import Imports, Origin, Stored, environment_folders, origin
 from reprokit.capture.probe import Replayed
 from reprokit.records import FileUse, Module
 

@@ -6,8 +6,8 @@ import base64
 import hashlib
 from pathlib import Path
 
-from reprokit.capture import environment
-from reprokit.capture.installed import as_it_is, edited
+from reprokit.capture.environment import environment
+from reprokit.capture.environment.installed import as_it_is, edited
 from reprokit.records import Distribution, Environment
 
 

@@ -10,7 +10,7 @@ import pytest
 from git_states import write
 from observed import Observed
 
-from reprokit.capture.libraries import Libraries, distribution, loaded, system_packages
+from reprokit.capture.environment.libraries import Libraries, distribution, loaded, system_packages
 
 _SITE = f"{sys.prefix}/lib/python3.11/site-packages"
 MAPS = f"""\

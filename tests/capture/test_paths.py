@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reprokit.capture.paths import Paths
+from reprokit.capture.files.paths import Paths
 
 
 @pytest.fixture

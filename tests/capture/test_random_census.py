@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from reprokit.capture.generators import Census
+from reprokit.capture.randomness.generators import Census
 
 
 def variables(census: Census, *, again: bool = False) -> list[str]:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reprokit.capture import generators_numpy, states, twister
-from reprokit.capture.states import Generator
+from reprokit.capture.randomness import generators_numpy, states, twister
+from reprokit.capture.randomness.states import Generator
 
 
 def of(value: Any) -> Generator:

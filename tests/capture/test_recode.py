@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from reprokit.capture.recode import divert, precede
+from reprokit.capture.randomness.recode import divert, precede
 
 
 def everything(a: int, /, b: int, *rest: int, c: int = 3, **more: int) -> tuple[Any, ...]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from carrying import MODES, compiled, made_folder, run_recorded
 
-from reprokit.capture import recorder
+from reprokit.capture.files import recorder
 
 pytestmark = pytest.mark.skipif(not recorder.is_available(), reason="the recorder is not built here")
 

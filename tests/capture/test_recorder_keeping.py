@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from carrying import MODES, REPOSITORY, compiled, made_folder, run_recorded
 
-from reprokit.capture import preload, recorder
+from reprokit.capture import preload
+from reprokit.capture.files import recorder
 
 pytestmark = pytest.mark.skipif(not recorder.is_available(), reason="the recorder is not built here")
 
@@ -166,7 +167,7 @@ def test_a_run_after_a_run(folder: Path) -> None:
 def test_rings_of_killed_processes_are_removed(folder: Path) -> None:
     source = (
         f"import os, sys, pathlib; sys.path.insert(0, {str(REPOSITORY)!r})\n"
-        "from reprokit.capture.recorder import Recorder\n"
+        "from reprokit.capture.files.recorder import Recorder\n"
         "Recorder.begin(pathlib.Path('kept'), [], []); print(os.getpid(), flush=True); os.kill(os.getpid(), 9)"
     )
     pid = subprocess.run([sys.executable, "-c", source], cwd=folder, capture_output=True, text=True, check=False).stdout
@@ -237,7 +238,7 @@ def test_a_run_inside_a_run_is_told_as_something_unseen(folder: Path) -> None:
     code = """
         inner = [
             f"import sys, pathlib; sys.path.insert(0, {sys.path[0]!r})",
-            "from reprokit.capture.recorder import Recorder",
+            "from reprokit.capture.files.recorder import Recorder",
             "r = Recorder.begin(pathlib.Path('inner'), [], [])",
             "open('read').close(); assert [e.path for e in r.drain() if e.path.endswith('/read')]",
         ]

@@ -324,7 +324,7 @@ def test_two_watchers_of_one_import_are_both_told(tmp_path: Path) -> None:
     (tmp_path / "watched_twice.py").write_text("value = 1")
     script = """
 import sys
-from reprokit.capture.entropy import AfterImport
+from reprokit.capture.randomness.entropy import AfterImport
 sys.path.insert(0, ".")
 told = []
 watchers = [AfterImport(["watched_twice"], lambda name, n=n: told.append((n, name))) for n in range(3)]

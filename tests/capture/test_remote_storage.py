@@ -25,9 +25,9 @@ import s3fs
 from moto.server import ThreadedMotoServer
 from remoted import BODY, Remoted, served, sha256
 
-from reprokit.capture.foreign import Foreign, sources
-from reprokit.capture.hooks import Hooks
-from reprokit.capture.ledger import Use
+from reprokit.capture.remote.foreign import Foreign, sources
+from reprokit.capture.remote.hooks import Hooks
+from reprokit.capture.remote.ledger import Use
 
 ACCESS = {"key": "hidden-key", "secret": "hidden-secret"}
 BOTO = {"aws_access_key_id": "hidden-key", "aws_secret_access_key": "hidden-secret", "region_name": "us-east-1"}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import threadpoolctl
 
-from reprokit.capture import threads
+from reprokit.capture.environment import threads
 from reprokit.capture.probe import Context, Patch
 from reprokit.records import Gap, Library
 from reprokit.settings import Settings
@@ -110,7 +110,7 @@ assert library.detail["threads"] >= 1 and library.version and "openblas" in libr
 
 def test_nothing_is_loaded_by_looking() -> None:
     code = """
-from reprokit.capture import threads
+from reprokit.capture.environment import threads
 import sys
 before = open("/proc/self/maps").read().count(".so")
 assert threads.find() == {}

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reprokit.capture.recorder import Event
-from reprokit.capture.traces import Traces
+from reprokit.capture.files.recorder import Event
+from reprokit.capture.files.traces import Traces
 
 NAMES = ("a", "b", "c", "d")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from watched import Watched, sha256
 
-from reprokit.capture.tracked import outputs
+from reprokit.capture.files.tracked import outputs
 from reprokit.digest import git_blob
 from reprokit.settings import Settings
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from reprokit.capture.files import Files
+from reprokit.capture.files.files import Files
 from reprokit.capture.probe import Context, Patch
 from reprokit.capture.worker import Worker
 from reprokit.records import Capture, FileUse, Gap

@@ -14,7 +14,7 @@ import pytest
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 
-from reprokit.capture import recorder
+from reprokit.capture.files import recorder
 from reprokit.cli import main
 
 
@@ -136,7 +136,7 @@ def test_for_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 LOOK = """
 import os, json
-from reprokit.capture import recorder
+from reprokit.capture.files import recorder
 print(json.dumps({
     "loaded": "repro" in get_ipython().magics_manager.magics["line"],
     "carried": recorder.is_carried(),

@@ -8,7 +8,8 @@ import sys
 import pytest
 from workbench import Bench
 
-from reprokit.capture import hash_secret, recorder
+from reprokit.capture.environment import hash_secret
+from reprokit.capture.files import recorder
 from reprokit.store.store import Store
 
 pytestmark = pytest.mark.skipif(not recorder.is_available(), reason="the recorder is not built here")

@@ -139,7 +139,7 @@ class Gate:
 
 def functions() -> dict[str, types.FunctionType]:
     """Return every function and method of the agent that runs in a kernel, by its name."""
-    names = [f"reprokit.capture.{module.name}" for module in pkgutil.iter_modules(reprokit.capture.__path__)]
+    names = [module.name for module in pkgutil.walk_packages(reprokit.capture.__path__, "reprokit.capture.")]
     modules = [importlib.import_module(name) for name in names if not name.endswith(".launch")]
     found = {}
     for module in (*modules, journal, objects, liveness, lock):

@@ -17,7 +17,7 @@ from typing import Any
 
 from jupyter_client.manager import KernelManager
 
-from reprokit.capture import recorder
+from reprokit.capture.files import recorder
 
 SECONDS = 30.0
 LOOK = Path(__file__).with_name("look.py")

@@ -17,7 +17,7 @@ import pytest
 from nbclient import NotebookClient
 from pairs import Pair, Side, read_sheet
 
-from reprokit.capture import recorder
+from reprokit.capture.files import recorder
 from reprokit.store.store import Store
 
 SHEETS = sorted(Path(__file__).with_name("sheets").glob("*.ipy"))

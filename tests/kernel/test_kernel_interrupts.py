@@ -51,7 +51,7 @@ def test_while_awaiting(kernel: Kernel) -> None:
 # `slow` is called on the way there.
 ARM = """
 import os, signal, threading, time
-from reprokit.capture.files import Files
+from reprokit.capture.files.files import Files
 original = Files.{moment}
 def slow(self, seq):
     Files.{moment} = original

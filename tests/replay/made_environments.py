@@ -15,7 +15,7 @@ from reprokit.replay.lock import find_uv
 ROOT = Path(__file__).parents[2]
 _OBSERVE = (
     "import json, sys; sys.path.append(sys.argv[1])\n"
-    "from reprokit.capture.environment import observe; print(json.dumps(observe().to_dict()))"
+    "from reprokit.capture.environment.environment import observe; print(json.dumps(observe().to_dict()))"
 )
 
 

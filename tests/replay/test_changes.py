@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reprokit.capture.code import snapshot
+from reprokit.capture.code.code import snapshot
 from reprokit.records import CodeState, FileUse
 from reprokit.replay.changes import code_changes
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from made_environments import install, make_venv, observed, says
 
-from reprokit.capture.installed import as_it_is
+from reprokit.capture.environment.installed import as_it_is
 from reprokit.records import Distribution, Environment
 from reprokit.replay import wheels
 from reprokit.replay.lock import Lock, main, make

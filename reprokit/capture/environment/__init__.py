@@ -1,0 +1,1 @@
+"""The interpreter, what is installed, the libraries that are loaded, and the machine."""

@@ -1,0 +1,1 @@
+"""Which files each cell reads and writes, and their bytes at that time."""

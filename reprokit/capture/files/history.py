@@ -1,0 +1,62 @@
+"""What this run knows of the files that it used: which it wrote itself, and how it last saw them.
+
+Values only, and few of them: a run may go on for weeks and touch a hundred thousand files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from reprokit.capture.files.scan import Key
+from reprokit.capture.files.uses import Debt
+
+__all__ = ["History"]
+
+_REMEMBERED = 10_000  # files whose last bytes are known: those that a library may read and overwrite unseen
+
+
+class History:
+    """Remembers, by absolute path, what the run did with files."""
+
+    def __init__(self) -> None:
+        self._products: dict[str, int] = {}
+        self._states: dict[str, Debt] = {}
+        self._foreign: set[str] = set()
+        self._forgot = False
+
+    def is_product(self, path: str, key: Key | None) -> bool:
+        """Return whether a file in this state is as the run itself left it."""
+        return key is not None and self._products.get(path) == hash(key)
+
+    def was_written(self, path: str) -> bool:
+        """Return whether the run ever wrote the file."""
+        return path in self._products
+
+    def wrote(self, path: str, debt: Debt) -> None:
+        """Note how the run left a file."""
+        self._products[path] = hash(debt.key)
+        self.saw(path, debt)
+
+    def saw(self, path: str, debt: Debt) -> None:
+        """Note the bytes that a file has now."""
+        self._states.pop(path, None)  # so that the order is that of last use
+        self._states[path] = debt
+        if len(self._states) > _REMEMBERED:
+            self.changed_by_others(list(self._states)[: _REMEMBERED // 4])
+
+    def last(self, path: str) -> Debt | None:
+        """Return the bytes that the run last saw in a file, as far as nobody else changed it since."""
+        return self._states.get(path)
+
+    def is_foreign(self, path: str) -> bool:
+        """Return whether the file may be another than the code snapshot saw, for all that is known."""
+        return self._forgot or path in self._foreign or path in self._products
+
+    def changed_by_others(self, paths: Iterable[str]) -> None:
+        """Note that these files were changed between cells, or that nothing is known of them any more."""
+        for path in paths:
+            self._states.pop(path, None)
+            self._foreign.add(path)
+        if len(self._foreign) > 20 * _REMEMBERED:
+            self._foreign.clear()
+            self._forgot = True

@@ -1,0 +1,1 @@
+"""Data that comes from, or goes to, other machines."""
