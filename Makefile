@@ -11,10 +11,10 @@ ARGS ?=
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup check format test soak demo bench lock build clean
+.PHONY: help setup check format test test-frameworks soak demo bench lock build clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## create .venv: the locked requirements (hashes checked), then reprokit itself, editable
 
@@ -39,6 +39,16 @@ format: $(READY) ## let ruff format the code and mend what it can
 
 test: $(READY) ## all tests but the long ones
 	$(BIN)/python -m pytest $(ARGS)
+
+# torch and JAX are large, and their versions change what is locked: an environment of their own.
+FRAMEWORKS := build/frameworks
+test-frameworks: $(FRAMEWORKS)/.libraries ## the tests of torch and JAX, in an environment that has them
+	$(FRAMEWORKS)/bin/python -m pytest tests/capture/test_random_libraries.py $(ARGS)
+
+$(FRAMEWORKS)/.libraries: $(LOCK) pyproject.toml
+	$(MAKE) setup VENV=$(FRAMEWORKS) PYTHON=$(PYTHON)
+	$(FRAMEWORKS)/bin/python -m pip install --quiet --disable-pip-version-check "torch==2.13.0" jax jaxlib
+	@touch $@
 
 soak: $(READY) ## the long tests
 	$(BIN)/python -m pytest -m soak $(ARGS)
