@@ -73,7 +73,8 @@ def test_a_wheel_with_the_recorder(source: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(place)
     code = (
-        "from reprokit.capture import recorder as r; import pathlib; print(r.Recorder.begin(pathlib.Path('k'), [], []))"
+        "from reprokit.capture.files import recorder as r; import pathlib; "
+        "print(r.Recorder.begin(pathlib.Path('k'), [], []))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=place, capture_output=True, text=True, check=True)
     assert "Recorder object" in done.stdout

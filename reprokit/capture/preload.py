@@ -17,6 +17,7 @@ __all__ = ["LIBRARY", "carried", "is_available", "is_carried", "loadable"]
 LIBRARY = os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(__file__))), "native", "recorder.so")
 
 _VARIABLE = "LD_PRELOAD"
+_open = open  # as it is now: a user may replace `builtins.open`
 
 
 def is_available() -> bool:
@@ -27,7 +28,7 @@ def is_available() -> bool:
 def is_carried() -> bool:
     """Return whether this process has had the recorder in it from its start, or was given it since."""
     try:
-        with open("/proc/self/maps", "rb") as maps:
+        with _open("/proc/self/maps", "rb") as maps:
             return os.fsencode(LIBRARY) in maps.read()
     except OSError:
         return False

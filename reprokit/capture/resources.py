@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, NamedTuple
 
 from reprokit.capture.probe import Context, Patch
@@ -45,7 +46,7 @@ class Usage:
         self._pid = os.getpid()
         self._clock: int | None = None  # processor time of the background thread
         self._counters: list[_Counter] = []  # of this process, then of the background thread
-        self._began = time.monotonic()
+        self._began = monotonic()
         self._before: _Reading | None = None
         self._total: dict[str, Any] = {}
 
@@ -99,7 +100,7 @@ class Usage:
             counter.close()
         if self._before is None:
             return Patch()
-        return Patch(set={"resources": {**self._total, **self._cost(time.monotonic() - self._began)}})
+        return Patch(set={"resources": {**self._total, **self._cost(monotonic() - self._began)}})
 
     def _cost(self, wall_s: float) -> dict[str, Any]:
         """Return the price of a time in seconds; the machine is paid for whether it computes or waits."""
@@ -111,7 +112,7 @@ class Usage:
         own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime - self._background_cpu()
         read, written = self._bytes() if bytes_of is None else (bytes_of.read_bytes, bytes_of.written_bytes)
-        return _Reading(time.monotonic(), cpu, own.ru_maxrss * _UNIT, read, written)
+        return _Reading(monotonic(), cpu, own.ru_maxrss * _UNIT, read, written)
 
     def _bytes(self) -> tuple[int, int]:
         read = written = 0

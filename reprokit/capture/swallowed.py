@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["described", "keep", "take"]
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["described", "guarded", "keep", "take"]
 
 _kept: dict[str, Exception] = {}
 
@@ -20,6 +23,24 @@ def take() -> dict[str, Exception]:
     while _kept:
         kept.update([_kept.popitem()])
     return kept
+
+
+def guarded(aspect: str, step: Callable[..., Any], otherwise: Callable[..., Any] = lambda *_: None) -> Any:
+    """Return ``step`` as the user's code may call it: when it fails, that is kept, and ``otherwise`` answers.
+
+    >>> half = guarded("doc", lambda n: 1 / n, lambda n: n)
+    >>> half(2), half(0), sorted(take())
+    (0.5, 0, ['doc'])
+    """
+
+    def call(*args: Any) -> Any:
+        try:
+            return step(*args)
+        except Exception as error:
+            keep(aspect, error)
+        return otherwise(*args)
+
+    return call
 
 
 def described(error: BaseException) -> str:

@@ -353,8 +353,12 @@ static int after_move(struct move *m, char what, int result)
         return result;
     int error = errno;
     if (result == 0) {
+        struct stat st;
         if (m->inode != 0)
             drop(m->s->owed, m->inode);
+        if (what != REMOVE && look(AT_FDCWD, m->target, &st, AT_SYMLINK_NOFOLLOW) && S_ISREG(st.st_mode)
+            && !has(m->s->known, written_of(m->s, &st)))
+            add(m->s->owed, inode_of(&st));    /* whoever moves it uses its bytes */
         note(what, m->path, m->target, m->existed, m->before);
     } else {
         discard(m->s, m->before);

@@ -25,16 +25,19 @@
 
 /* -- what the agent calls ------------------------------------------------------------------------------------------ */
 
-/* Take a segment file into this process; `own` makes it anew. */
+/* Take a segment file into this process; `own` makes it anew, in the place of the one that an earlier run of this
+ * process had: a thread may still have the address of that. */
 static int attach(const char *path, int own)
 {
     struct stat st;
+    struct segment *before = atomic_load(&segment);
+    int again = own && before != NULL && before->owner == (uint32_t)getpid();
     long fd = SYS(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0);
     if (fd < 0)
         return 0;
     void *at = MAP_FAILED;
     if (look(fd, "", &st, AT_EMPTY_PATH) && st.st_size == sizeof(struct segment) && st.st_uid == geteuid())
-        at = mmap(NULL, sizeof(struct segment), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        at = mmap(again ? before : NULL, sizeof(struct segment), PROT_READ | PROT_WRITE, MAP_SHARED | (again ? MAP_FIXED : 0), fd, 0);
     SYS(SYS_close, fd);
     if (at == MAP_FAILED)
         return 0;

@@ -201,7 +201,7 @@ def test_token_is_cheap() -> None:
 
 def test_runs_without_any_package() -> None:
     code = (
-        "import sys; sys.path.append(sys.argv[1]); from reprokit.capture import environment as e; "
+        "import sys; sys.path.append(sys.argv[1]); from reprokit.capture.environment import environment as e; "
         "e.quick_fingerprint(); e.token(); print(e.observe().fingerprint)"
     )
     command = [sys.executable, "-I", "-S", "-c", code, str(ROOT)]

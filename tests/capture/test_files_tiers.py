@@ -79,6 +79,7 @@ CHANGES = {
     "sort onto itself": ("sort -o in.csv in.csv", {"in.csv": IN}, {"in.csv"}),
     "move": ("mv in.csv out.csv", {"in.csv": IN}, {"out.csv"}),
     "move twice": ("mv in.csv a.csv; mv a.csv out.csv", {"in.csv": IN}, {"out.csv"}),
+    "move and change": ("mv in.csv out.csv; echo 2 > out.csv", {"in.csv": IN}, {"out.csv"}),
     "move and back": ("mv in.csv a.csv; mv a.csv in.csv", {"in.csv": IN}, {"in.csv"}),
     "remove": ("cat in.csv; rm in.csv", {"in.csv": IN}, set()),
     "remove unread": ("rm in.csv", {}, set()),

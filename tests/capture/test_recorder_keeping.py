@@ -55,7 +55,10 @@ def test_more_events_than_the_ring_holds(folder: Path, calls: Path) -> None:
     told = run_recorded(folder, "preload", code).told
     assert sum(told["full"]) == 160000
     assert 60000 < told["full"][0] < 160000
-    assert told["taken"] == [160000, 0]
+    assert (
+        sum(told["taken"]) == 160000
+    )  # what a writer that was put to sleep in the middle had no time to note is counted
+    assert told["taken"][0] > 159000
 
 
 def test_writers_that_are_killed(folder: Path, calls: Path) -> None:
@@ -213,7 +216,7 @@ def test_a_folder_whose_name_the_loader_cannot_take(folder: Path) -> None:
     shutil.copytree(REPOSITORY / "reprokit", elsewhere / "reprokit", ignore=shutil.ignore_patterns("__pycache__"))
     source = (
         f"import os, sys, pathlib, subprocess; sys.path.insert(0, {str(elsewhere)!r})\n"
-        "from reprokit.capture import recorder\n"
+        "from reprokit.capture.files import recorder\n"
         "r = recorder.Recorder.begin(pathlib.Path('kept'), ['/etc/', '/lib', '/usr/', '/proc/'], [])\n"
         "subprocess.run(['cat', 'read'])\n"
         "print([e.path for e in r.drain() if e.what == 'read' and e.path.endswith('read')])\n"

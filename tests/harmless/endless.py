@@ -85,7 +85,8 @@ def main() -> None:
     for _ in range(megabytes):
         kernel.run(OUTPUT)
     if mode == "watched":
-        kernel.shell.run_line_magic("repro", "status")  # waits for the background
+        # Until the background is done: not by `%repro status`, which reads all that was recorded.
+        kernel.run("import reprokit; reprokit.current_run()._session.catch_up()")
     after = resident()
     if mode == "watched":
         kernel.run("%repro stop")

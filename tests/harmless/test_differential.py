@@ -93,7 +93,9 @@ NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
 @pytest.mark.parametrize("carried", [False, pytest.param(True, marks=pytest.mark.soak)], ids=["loaded", "preloaded"])
-@pytest.mark.parametrize("name", ["explore", "messy", pytest.param("train", marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    "name", ["messy", *(pytest.param(name, marks=pytest.mark.soak) for name in ("explore", "train"))]
+)
 def test_example_notebooks_do_the_same(
     name: str, carried: bool, tmp_path: Path, template: Path, environ: dict[str, str]
 ) -> None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import os
 import stat
-import time
 from pathlib import Path
+from time import time_ns
 from typing import Any
 
 from reprokit import digest
@@ -58,7 +58,7 @@ class Blobs:
         Returns:
             Blob ids by path, and why a path has none.
         """
-        began = time.time_ns()
+        began = time_ns()
         remembered = self._known.get("files", {})
         ids: dict[bytes, str] = {}
         for path, status in files.items():

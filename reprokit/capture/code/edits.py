@@ -12,10 +12,10 @@ from __future__ import annotations
 import os
 import re
 import sys
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from time import time_ns
 from typing import Any
 
 from reprokit.capture.files.audit import Audit
@@ -204,7 +204,7 @@ class Edits:
             if data is not None:
                 room -= len(data)
             held[path] = data
-        now = time.time_ns()
+        now = time_ns()
         self._context.later(lambda: self._store(seq, held, now))
 
     def _store(self, seq: int, held: dict[str, bytes | None], when: int) -> None:

@@ -11,11 +11,11 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from time import time_ns
 from types import ModuleType
 from zipimport import zipimporter
 
@@ -78,7 +78,7 @@ class Imports:
         changed = self._edits.take_elsewhere()
         if changed:
             names = [name for name, origin in self._origins.items() if _holds(origin, changed)]
-            now = time.time_ns()
+            now = time_ns()
             self._context.later(lambda: self._keep(seq, names, now))
         return Patch()
 
@@ -87,7 +87,7 @@ class Imports:
         count = len(sys.modules)
         if count != self._count and self._context.replayed is None:
             self._count = count
-            now = time.time_ns()
+            now = time_ns()
             self._context.later(lambda: self._look(seq, now))
         return Patch()
 

@@ -84,9 +84,10 @@ class Configuration:
         for name in self._seen.keys() & namespace.keys():
             self._take(name, namespace[name])
         newest = islice(reversed(namespace.values()), _NEWEST)  # type: ignore[call-overload]
+        wanted = set(map(id, options.kinds()))  # not the types: a metaclass of the user's may have a hash of its own
         try:
-            count = sum(map(options.kinds().__contains__, map(type, newest)))
-        except (RuntimeError, TypeError):  # another thread made a variable just now; a class that has no hash
+            count = sum(map(wanted.__contains__, map(id, map(type, newest))))
+        except RuntimeError:  # another thread made a variable just now
             count = -1
         if count != self._count:
             self._count = count

@@ -52,7 +52,7 @@ def token(value: Any) -> tuple[int, ...] | None:
     """
     if _is_namespace(value):
         return (id(value), *map(id, vars(value).values()))
-    return (id(value),) if type(value) in kinds() else None
+    return (id(value),) if any(type(value) is kind for kind in kinds()) else None
 
 
 def read(name: str, value: Any) -> tuple[str, dict[str, Any]]:

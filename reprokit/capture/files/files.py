@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from reprokit.capture.files.audit import Audit
 from reprokit.capture.files.contents import Content, Contents
@@ -35,6 +36,9 @@ from reprokit.capture.probe import Context, Patch
 from reprokit.records import Capture, FileUse, Gap
 
 __all__ = ["Files"]
+
+_TOGETHER = 1_000  # records that are told at once
+_PILE = 500  # files that are not hashed yet, about 1 kB of memory each
 
 
 class Files:
@@ -61,6 +65,8 @@ class Files:
         self._literals: Literals | None = None
         self._merge = self._new_merge()
         self._open = False
+        self._handed = self._settled = 0  # cells: by the user's thread, and in the background
+        self._ready: list[tuple[int, dict[str, list[Any]], list[Gap]]] = []  # hashed, and not told yet
         self._pid = os.getpid()
         self._hosts: set[str] = set()
         self._pipes: set[str] = set()
@@ -113,17 +119,19 @@ class Files:
             merge.note(uses)
             # Written before the work is handed over: what the background then finds out is the last word.
             self._context.emit(seq, Patch(add=self._rows.pending(uses)))
+            self._handed += 1
             self._context.later(lambda: self._settle_cell(seq, uses))
         return Patch(add={"network": sorted(self._hosts)} if self._hosts else {})
 
     def stop(self) -> Patch:
         """Stop listening and say how much was seen."""
-        self._audit.stop()
-        self._observers.look_back()
-        capture = self.capture()
-        self._literals = None
-        self._observers.stop()
-        shutil.rmtree(self._copies, ignore_errors=True)
+        with contextlib.ExitStack() as last:  # all of it, even when one part fails
+            last.callback(shutil.rmtree, self._copies, ignore_errors=True)
+            last.callback(self._observers.stop)
+            self._audit.stop()
+            self._observers.look_back()
+            capture = self.capture()
+            self._literals = None
         return Patch(set={"capture": capture.to_dict()})
 
     def capture(self) -> Capture:
@@ -241,11 +249,22 @@ class Files:
         self._context.emit(None, Patch(set={"capture": self._told.to_dict()}))
 
     def _settle_cell(self, seq: int, uses: Mapping[str, Use]) -> None:
-        rows, gaps = self._rows.settled(seq, uses)
-        self._context.emit(seq, Patch(add=rows))
-        for gap in gaps:
-            self._context.gap(gap)
+        self._settled += 1
+        try:
+            self._ready.append((seq, *self._rows.settled(seq, uses)))
+        finally:
+            # A disk takes hundreds of files in the time of ten: when cells wait, they are told together.
+            if self._settled == self._handed or sum(_length(rows) for _, rows, _ in self._ready) > _TOGETHER:
+                self._tell_ready()
         self._tell_folders(path for path, use in uses.items() if use.written)
+
+    def _tell_ready(self) -> None:
+        ready, self._ready = self._ready, []
+        self._contents.sync()
+        for seq, rows, gaps in ready:
+            self._context.emit(seq, Patch(add=rows))
+            for gap in gaps:
+                self._context.gap(gap)
 
     def _tell_folders(self, written: Iterable[str]) -> None:
         """Name the folders that were there before the run wrote into them: git keeps no empty folder."""
@@ -289,8 +308,8 @@ class Files:
             self._observers.watch.expect(self._paths.real(path))
 
     def _give_way(self, worked_s: float) -> None:
-        """Let the user's cell have most of the processor while it runs."""
-        if self._open:
+        """Let the user's cell have most of the processor while it runs, unless what is owed piles up."""
+        if self._open and len(self._debts) < _PILE:
             time.sleep(2 * min(worked_s, 0.01))
 
     def _guard(self, path: str, on: bool) -> None:
@@ -302,6 +321,10 @@ class Files:
         if tap is None or threading.get_ident() == self._background:
             return contextlib.nullcontext()
         return tap.recorder.hushed()
+
+
+def _length(rows: Mapping[str, list[Any]]) -> int:
+    return sum(map(len, rows.values()))
 
 
 def _files_below(folder: str) -> list[str]:

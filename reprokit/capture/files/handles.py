@@ -7,8 +7,8 @@ the end of each cell the states of the files that are held are compared.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator
+from time import monotonic
 
 from reprokit.capture.files.scan import Key
 
@@ -50,7 +50,7 @@ class Handles:
             opened: files that were opened for writing since the last call.
         """
         fresh = [path for path in opened if path not in self._held]
-        now = time.monotonic()
+        now = monotonic()
         if not fresh and (not self._held or now - self._looked < _LOOK_S):
             return
         self._looked = now

@@ -12,29 +12,33 @@ from reprokit.capture.files.uses import Debt
 
 __all__ = ["History"]
 
-_REMEMBERED = 10_000  # files whose last bytes are known: those that a library may read and overwrite unseen
+_REMEMBERED = 5_000  # files whose last bytes are known: those that a library may read and overwrite unseen
+_OWN = 500_000  # files that the run wrote, two numbers each
 
 
 class History:
     """Remembers, by absolute path, what the run did with files."""
 
     def __init__(self) -> None:
-        self._products: dict[str, int] = {}
+        self._products: dict[int, int] = {}  # hash of the path → hash of the state
         self._states: dict[str, Debt] = {}
-        self._foreign: set[str] = set()
+        self._foreign: set[int] = set()
         self._forgot = False
 
     def is_product(self, path: str, key: Key | None) -> bool:
         """Return whether a file in this state is as the run itself left it."""
-        return key is not None and self._products.get(path) == hash(key)
+        return key is not None and self._products.get(hash(path)) == hash(key)
 
     def was_written(self, path: str) -> bool:
         """Return whether the run ever wrote the file."""
-        return path in self._products
+        return hash(path) in self._products
 
     def wrote(self, path: str, debt: Debt) -> None:
         """Note how the run left a file."""
-        self._products[path] = hash(debt.key)
+        if len(self._products) >= _OWN:
+            self._products.clear()
+            self._forgot = True
+        self._products[hash(path)] = hash(debt.key)
         self.saw(path, debt)
 
     def saw(self, path: str, debt: Debt) -> None:
@@ -50,13 +54,14 @@ class History:
 
     def is_foreign(self, path: str) -> bool:
         """Return whether the file may be another than the code snapshot saw, for all that is known."""
-        return self._forgot or path in self._foreign or path in self._products
+        return self._forgot or hash(path) in self._foreign or self.was_written(path)
 
     def changed_by_others(self, paths: Iterable[str]) -> None:
         """Note that these files were changed between cells, or that nothing is known of them any more."""
         for path in paths:
             self._states.pop(path, None)
-            self._foreign.add(path)
-        if len(self._foreign) > 20 * _REMEMBERED:
+            if not self.was_written(path):  # that says the same
+                self._foreign.add(hash(path))
+        if len(self._foreign) > 40 * _REMEMBERED:
             self._foreign.clear()
             self._forgot = True

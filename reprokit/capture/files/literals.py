@@ -12,9 +12,9 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PosixPath, PurePath, PurePosixPath
+from time import perf_counter
 from typing import Any
 
 from reprokit.capture.files.paths import Paths
@@ -54,11 +54,11 @@ class Literals:
         fresh = [name for name in (*self._named(source), *self._held()) if name not in self._known]
         if len(self._known) > _NAMES:
             self._known.clear()
-        until = time.perf_counter() + _PATIENCE_S
+        until = perf_counter() + _PATIENCE_S
         for name in fresh:
             self._known[name] = None
             self._add(name)
-            if time.perf_counter() > until:
+            if perf_counter() > until:
                 return
 
     def _named(self, source: str) -> Iterator[str]:

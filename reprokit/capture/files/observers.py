@@ -71,8 +71,12 @@ class Observers:
         if recorder is None:
             self._why = why_not()
             return
-        recorder.quiet()
-        self.tap = Tap(recorder, self._paths, self._connected)
+        try:
+            recorder.quiet()
+            self.tap = Tap(recorder, self._paths, self._connected)
+        except BaseException:
+            recorder.stop()
+            raise
 
     @property
     def is_exact(self) -> bool:
@@ -131,12 +135,14 @@ class Observers:
 
     def stop(self) -> None:
         """Stop watching."""
-        if self.tap is not None:
-            self.tap.recorder.stop()
-            self.tap = None
-        if self.watch is not None:
-            self.watch.stop()
-            self.watch = None
+        tap, watch = self.tap, self.watch
+        self.tap = self.watch = None
+        try:
+            if tap is not None:
+                tap.recorder.stop()
+        finally:
+            if watch is not None:
+                watch.stop()
 
 
 def _children() -> int:

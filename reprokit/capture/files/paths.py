@@ -19,6 +19,7 @@ __all__ = ["SUFFIXES", "Paths"]
 
 _SYSTEM = (
     "/usr", "/lib", "/lib64", "/lib32", "/etc", "/proc", "/sys", "/dev", "/run", "/bin", "/sbin", "/opt/conda/pkgs",
+    "/var/cache", "/var/lib/dpkg",
 )  # fmt: skip
 _HOME = (
     ".ipython", ".jupyter", ".config", ".local/share/jupyter", ".local/share/reprokit", ".local/lib", ".pyenv",
@@ -30,7 +31,7 @@ _FOLDERS = (
     "REPROKIT_DATA",
 )  # fmt: skip
 SUFFIXES = (".py", ".pyc", ".pyi", ".so", ".pth", ".pyd", ".dylib", ".dll", ".ipynb")
-_REMEMBERED = 20_000  # paths
+_REMEMBERED = 8_000  # paths
 _PARTS = frozenset(
     (
         "__pycache__", ".git", ".hg", ".ipynb_checkpoints", "node_modules", ".mypy_cache", ".pytest_cache",

@@ -15,10 +15,11 @@ import struct
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from reprokit.capture import swallowed
 from reprokit.capture.preload import carried, is_available, is_carried, loadable
 
 __all__ = ["Event", "Recorder", "carried", "is_available", "is_carried", "is_opaque", "why_not"]
@@ -91,7 +92,8 @@ class Recorder:
         self._buffer = ctypes.create_string_buffer(_ROOM)
         self._chunks: list[bytes] = []
         self._starts = _Starts()
-        self._thread = threading.Thread(target=self._take_in_time, name="reprokit-recorder", daemon=True)
+        take = swallowed.guarded("files", self._take_in_time)  # a ring that nobody empties says that events are lost
+        self._thread = threading.Thread(target=take, name="reprokit-recorder", daemon=True)
         self._thread.start()
 
     @classmethod
@@ -115,7 +117,12 @@ class Recorder:
         except (OSError, AttributeError) as error:
             _reason = str(error)
             return None
-        return cls(library, slow, str(folder))
+        try:
+            return cls(library, slow, str(folder))
+        except BaseException:
+            library.rk_end()
+            _remove_segment()
+            raise
 
     def drain(self) -> list[Event]:
         """Return what happened since the last call, in its order; a new cell begins for the recorder."""
@@ -165,8 +172,11 @@ class Recorder:
     def stop(self) -> None:
         """Switch the recorder off; children that run on are not recorded any more."""
         if os.getpid() == self._pid:
-            self._library.rk_end()
-            self._thread.join()
+            try:
+                self._library.rk_end()
+                self._thread.join()
+            finally:
+                _remove_segment()
 
     def _take_in_time(self) -> None:
         while self._slow.rk_wait() and os.getpid() == self._pid:
@@ -282,7 +292,17 @@ def _begin(library: ctypes.PyDLL, folder: str, noise: bytes) -> None:
         raise OSError("the recorder's shared memory could not be used")
     if path is not None:
         _segment = (os.getpid(), path)
-        atexit.register(_remove, os.getpid(), path)
+        atexit.register(_remove_segment)
+
+
+def _remove_segment() -> None:
+    """Give the segment up: the next run of this process makes one anew, in its place in memory."""
+    global _segment
+    if _segment is not None and _segment[0] == os.getpid():
+        atexit.unregister(_remove_segment)
+        with suppress(OSError):
+            os.unlink(_segment[1])
+        _segment = None
 
 
 def _make_segment(size: int, folder: str) -> str:
@@ -337,14 +357,6 @@ def _is_alive(pid: str, started: str) -> bool:
         return _started(int(pid)) == started
     except (OSError, ValueError, IndexError):
         return False
-
-
-def _remove(pid: int, path: str) -> None:
-    if os.getpid() == pid:
-        try:
-            os.unlink(path)
-        except OSError:
-            pass
 
 
 # -- programs that cannot be seen into ----------------------------------------------------------------

@@ -6,8 +6,8 @@ It hashes what is still owed, and says what would prevent a replay. It does not 
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from time import perf_counter
 from typing import Any
 
 from reprokit.capture import redact
@@ -75,7 +75,7 @@ class Rows:
         return rows
 
     def settled(self, seq: int, uses: Mapping[str, Use]) -> tuple[dict[str, list[Any]], list[Gap]]:
-        """Hash all that is owed; return the records, and the gaps."""
+        """Hash all that is owed; return the records, to be told once ``Contents.sync`` was called, and the gaps."""
         rows: dict[str, list[Any]] = {}
         gaps: list[Gap] = []
         for path, use in uses.items():
@@ -84,14 +84,13 @@ class Rows:
         for access, chosen in _by_access(uses).items():
             singles = {}
             for path in chosen:
-                began = time.perf_counter()
+                began = perf_counter()
                 content = self._content_of(path, uses[path], access)
-                self._give_way(time.perf_counter() - began)
+                self._give_way(perf_counter() - began)
                 singles[path] = self._row(path, uses[path], access, content)
             if access == "read":
                 gaps = _gaps(seq, list(singles.values()))
             rows[f"{access}s"] = [use.to_dict() for use in self._gathered(access, singles, keep=True)]
-        self._contents.sync()
         return rows, gaps
 
     def named(self, paths: Iterable[str], access: str, folder: str | None = None) -> FileUse:

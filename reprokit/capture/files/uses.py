@@ -95,8 +95,8 @@ class Debts:
         self._guard = guard
         self._owed: dict[str, Debt] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self._owed)
+    def __len__(self) -> int:
+        return len(self._owed)
 
     def owe(self, path: str, key: Key, *, guard: bool = False) -> Debt:
         """Return the debt for a file in a state, the same one as long as it is not settled.

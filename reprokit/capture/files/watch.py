@@ -14,9 +14,11 @@ import select
 import struct
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from time import monotonic
+
+from reprokit.capture.swallowed import guarded
 
 __all__ = ["Seen", "Watch"]
 
@@ -94,12 +96,14 @@ class Watch:
         self._overflowed = False
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._pid = os.getpid()
+        self._files = {fd: _file(fd) for fd in (self._fd, self._wake_read, self._wake_write)}
         try:
             self._add_tree(root)
-        except OSError:
+        except BaseException:
             self._close()
             raise
-        self._thread = threading.Thread(target=self._empty_often, name="reprokit-watch", daemon=True)
+        empty = guarded("files", self._empty_often, self._lose)
+        self._thread = threading.Thread(target=empty, name="reprokit-watch", daemon=True)
         self._thread.start()
 
     def folders(self) -> set[str]:
@@ -128,7 +132,7 @@ class Watch:
     def settle(self) -> None:
         """Forget reads that were announced long ago and never seen."""
         with self._lock:
-            old = time.monotonic() - _ANNOUNCED_S
+            old = monotonic() - _ANNOUNCED_S
             while self._own and (first := next(iter(self._own.items())))[1][1] < old:
                 del self._own[first[0]]
 
@@ -156,14 +160,23 @@ class Watch:
 
     def stop(self) -> None:
         """Stop watching."""
-        if os.getpid() == self._pid:
-            os.write(self._wake_write, b"x")
-            self._thread.join()
+        if os.getpid() != self._pid:
+            return
+        try:
+            if self._is_open(self._wake_write):
+                os.write(self._wake_write, b"x")
+                self._thread.join()
+        finally:
             self._close()
 
     def _close(self) -> None:
         for fd in (self._fd, self._wake_read, self._wake_write):
-            os.close(fd)
+            if self._is_open(fd):
+                os.close(fd)
+
+    def _is_open(self, fd: int) -> bool:
+        """Return whether a number is still that of our file: a user who closed it may have opened another there."""
+        return _file(fd) == self._files.get(fd, "")
 
     def _note(self, seen: dict[str, Seen], folder: str, name: str, mask: int, origin: str | None) -> None:
         only = self._only.get(folder)
@@ -203,7 +216,7 @@ class Watch:
 
     def _announce(self, key: str) -> None:
         count, _ = self._own.pop(key, (0, 0.0))  # so that the order is that of time
-        self._own[key] = (count + 1, time.monotonic())
+        self._own[key] = (count + 1, monotonic())
 
     def _enter(self, path: str, seen: dict[str, Seen], origin: str | None) -> None:
         """A folder appeared: watch it, and take the files already in it as written, or moved there."""
@@ -262,20 +275,20 @@ class Watch:
                 yield folder, os.fsdecode(data[start:at].rstrip(b"\0")), mask, cookie
 
     def _read(self) -> None:
+        if not self._is_open(self._fd):
+            self._lose()
+            return
         while True:
             try:
                 self._chunks.append(os.read(self._fd, 1 << 20))
             except BlockingIOError:
                 return
 
+    def _lose(self) -> None:
+        self._overflowed = True  # from now on events may be lost, which is told
+
     def _empty_often(self) -> None:
         """Empty the queue from time to time, in a thread whose troubles nobody is shown."""
-        try:
-            self._empty_until_woken()
-        except Exception:
-            self._overflowed = True  # from now on events may be lost, which is told
-
-    def _empty_until_woken(self) -> None:
         # Not select(): it cannot take the high numbers that a process with many files gives out.
         both, wake = select.poll(), select.poll()
         both.register(self._fd, select.POLLIN)
@@ -285,6 +298,8 @@ class Watch:
             if any(fd == self._wake_read for fd, _ in both.poll()):
                 return
             with self._lock:
+                if not self._is_open(self._fd):
+                    return
                 self._read()
             # Let events gather: a busy cell must not be slowed down by a thread that wakes for each.
             if wake.poll(_GATHER_MS):
@@ -297,6 +312,13 @@ def _move(seen: dict[str, Seen], origin: str, path: str) -> None:
     if not file.written:
         file.moved_to = path
     file.written = True
+
+
+def _file(fd: int) -> str:
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:  # closed
+        return ""
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:

@@ -8,6 +8,7 @@ root instead: as unpredictable as before, and repeatable because the root is rec
 
 from __future__ import annotations
 
+import contextlib
 import importlib.machinery
 import itertools
 import os
@@ -19,8 +20,10 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
 
+from reprokit.capture import swallowed
 from reprokit.capture.randomness.recode import divert, precede
 from reprokit.capture.randomness.unrepeatable import is_of_the_user
+from reprokit.capture.swallowed import guarded, keep
 from reprokit.digest import derived
 
 __all__ = ["AfterImport", "Entropy"]
@@ -50,9 +53,11 @@ class Entropy:
         self._undo: list[Callable[[], None]] = []
         self._places: weakref.WeakKeyDictionary[threading.Thread, tuple[str, bool]] = weakref.WeakKeyDictionary()
         self._torch: Any = None  # the module whose `seed` is diverted
+        self._numpy: Any = None  # what numpy has in place of its own
         self.label = ""  # what tells threads of one cell from those of another
         self.shared: set[int] = set()  # threads of pools in which the user's code drew since the root was set
-        os.register_at_fork(before=self._before_fork, after_in_child=self._in_child)
+        before, after = guarded("randomness", self._before_fork), guarded("randomness", self._in_child)
+        os.register_at_fork(before=before, after_in_child=after)
 
     @property
     def root(self) -> str:
@@ -103,15 +108,16 @@ class Entropy:
 
     def deactivate(self) -> None:
         """Put the entry points back, unless somebody else replaced them meanwhile."""
-        self._active, self._torch = False, None
+        self._active, self._torch, self._numpy = False, None, None
         while self._undo:
             self._undo.pop()()
 
     def patch_libraries(self) -> None:
         """Patch the sources of seeds of numpy and torch; call again after one was imported."""
         module = sys.modules.get("numpy.random.bit_generator")
-        if module is not None and getattr(module.randbits, "__self__", None) is not self:
-            self._replace(module, "randbits", self._randbits)
+        if module is not None and module.randbits is not self._numpy:
+            self._numpy = guarded("randomness", self._randbits, module.randbits)
+            self._replace(module, "randbits", self._numpy)
         torch = sys.modules.get("torch.random")
         if torch is not None and torch is not self._torch and hasattr(torch, "seed"):
             self._torch = torch
@@ -120,20 +126,23 @@ class Entropy:
     def _randbits(self, bits: int) -> int:
         return int.from_bytes(self.draw((bits + 7) // 8), "little") >> (-bits % 8)
 
-    def _torch_seed(self, _original: Callable[..., Any]) -> Callable[..., Any]:
-        def seed() -> int:  # as torch's own, which asks the operating system and then seeds every device
-            value = int.from_bytes(self.draw(8), "little")
+    def _torch_seed(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        draw = guarded("randomness", self._randbits)
+
+        def seed() -> Any:  # as torch's own, which asks the operating system and then seeds every device
+            value = draw(64)
+            if value is None:
+                return original()
             sys.modules["torch"].manual_seed(value)
             return value
 
         return seed
 
     def _numbering(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        number = guarded("randomness", self._number)
+
         def start(thread: threading.Thread) -> None:
-            try:
-                self._number(thread)
-            except Exception:  # a thread class of the user's that cannot be hashed, or answers oddly
-                pass
+            number(thread)
             original(thread)
 
         return start
@@ -142,11 +151,12 @@ class Entropy:
         place = "" if threading.get_ident() == self._main else self._here()[0]
         with self._counting:
             number = self._threads[place] = self._threads.get(place, 0) + 1
-        pooled = getattr(getattr(thread, "_target", None), "__module__", None) in _POOLS
-        self._places[thread] = (f"{place or self.label}thread {number}/", pooled)
+        with contextlib.suppress(Exception):  # a thread class of the user's that cannot be hashed, or answers oddly
+            pooled = getattr(getattr(thread, "_target", None), "__module__", None) in _POOLS
+            self._places[thread] = (f"{place or self.label}thread {number}/", pooled)
 
     def _patch_python(self) -> None:
-        undo = precede(random.Random.seed, "a", self._python_seed)
+        undo = precede(random.Random.seed, "a", guarded("randomness", self._python_seed))
         if undo is None:  # no source to be had
             self._divert(random.Random.seed, self._seeding)
         else:
@@ -156,8 +166,10 @@ class Entropy:
         return int.from_bytes(self.draw(32), "little")
 
     def _seeding(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        draw = guarded("randomness", self._python_seed)
+
         def seed(generator: random.Random, a: Any, version: int) -> None:
-            original(generator, self._python_seed() if a is None else a, version)
+            original(generator, draw() if a is None else a, version)
 
         return seed
 
@@ -181,7 +193,7 @@ class Entropy:
     def _in_child(self) -> None:
         # Each child draws from its own branch: in the same order in a replay, and never twice the same.
         if self._active:
-            self._branch += f"fork{self._own.fork}/"
+            self._branch += f"fork{getattr(self._own, 'fork', 0)}/"
             self._draws, self._forks = 0, itertools.count(1)
             self._threads, self._counting = {}, threading.Lock()
             self._main = threading.get_ident()
@@ -190,7 +202,7 @@ class Entropy:
 
 def _is_asked_by_the_user(frame: FrameType | None) -> bool:
     """Return whether code of the user's own asked: libraries make generators that they seed right after."""
-    while frame is not None and frame.f_code.co_filename in (__file__, random.__file__):
+    while frame is not None and frame.f_code.co_filename in (__file__, swallowed.__file__, random.__file__):
         frame = frame.f_back
     return frame is not None and is_of_the_user(frame.f_code.co_filename)
 
@@ -217,8 +229,13 @@ class AfterImport:
         self, name: str, path: Sequence[str] | None = None, target: Any = None
     ) -> importlib.machinery.ModuleSpec | None:
         """Find a watched module as the other finders would, and arrange for the call."""
-        if name not in self._names:
+        try:
+            return self._found(name, path, target) if name in self._names else None
+        except Exception as error:  # the finders behind are asked again, and may answer or raise
+            keep("randomness", error)
             return None
+
+    def _found(self, name: str, path: Sequence[str] | None, target: Any) -> importlib.machinery.ModuleSpec | None:
         for finder in self._behind():
             if (find := getattr(finder, "find_spec", None)) is not None:
                 spec: importlib.machinery.ModuleSpec | None = find(name, path, target)
@@ -239,10 +256,12 @@ class AfterImport:
         if execute is None:
             return
 
+        imported = guarded("randomness", self._callback)
+
         def exec_module(module: Any) -> None:
             vars(loader).pop("exec_module", None)  # the loader is as it was before the module runs
             execute(module)
-            self._callback(spec.name)
+            imported(spec.name)
 
         try:
             loader.exec_module = exec_module

@@ -14,6 +14,7 @@ from typing import Any
 from reprokit.capture.randomness import states
 from reprokit.capture.randomness.recode import divert
 from reprokit.capture.randomness.states import Generator, to_bytes, to_text
+from reprokit.capture.swallowed import guarded
 
 __all__ = ["kinds", "of_library", "of_variable", "watch"]
 
@@ -49,6 +50,7 @@ def watch(unseeded: Callable[[], None], draw: Callable[[int], bytes]) -> list[Ca
     integers = getattr(sys.modules.get(_STATEFUL), "non_deterministic_ints", None)
     if seeds is None or integers is None:
         return []
+    unseeded = guarded("randomness", unseeded)
     undos = (
         divert(seeds, lambda original: _noticing(original, unseeded)),
         divert(integers, lambda original: _deriving(original, unseeded, draw)),

@@ -20,6 +20,7 @@ from types import FrameType
 from typing import Any
 
 from reprokit.capture.randomness.recode import divert
+from reprokit.capture.swallowed import guarded
 
 __all__ = ["Asked", "is_of_the_user"]
 
@@ -40,6 +41,7 @@ class Asked:
     def __init__(self) -> None:
         self.names: set[str] = set()  # called since this was last emptied
         self._undo: list[Callable[[], None]] = []
+        self._notice = guarded("randomness", self._look)
 
     def watch(self) -> None:
         """Begin to notice."""
@@ -82,17 +84,11 @@ class Asked:
 
         self._undo.append(undo)
 
-    def _notice(self, frame: FrameType | None) -> None:
-        try:
-            self._look(frame)
-        except Exception:  # never into the user's call, whatever stands in the globals of a frame
-            pass
-
     def _look(self, frame: FrameType | None) -> None:
         name = ""
         while frame is not None:
             module = frame.f_globals.get("__name__")
-            if module in _ASKED:
+            if type(module) is str and module in _ASKED:  # anything may stand in a frame of the user's
                 name = _called(module, frame.f_code.co_name)
             elif module != __name__ and frame.f_code.co_filename != "<string>":
                 break

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from reprokit.capture.randomness.recode import divert
+from reprokit.capture.swallowed import guarded
 
 __all__ = ["MODULE", "Workers"]
 
@@ -54,12 +55,11 @@ class Workers:
         return sorted(dict.fromkeys(used))
 
     def _noticing(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        notice = guarded("randomness", self._notice)
+
         def start(process: Any) -> Any:
-            try:
-                if os.getpid() == self._pid:
-                    self._notice(process)
-            except Exception:  # never into the user's call, whatever a process class of theirs answers
-                pass
+            if os.getpid() == self._pid:
+                notice(process)
             return original(process)
 
         return start
