@@ -30,7 +30,7 @@ _SIDES = ("plain", "plain again", "captured")
 _START = ("%load_ext reprokit", "%repro start")  # in place of two cells that do nothing
 # What no two processes have in common.
 _PASSING = re.compile(
-    r"0x[0-9a-f]{6,}|\d+(\.\d+)? ?(ns|[µu]s|ms|s|min)\b|/tmp/\S+"
+    r"0x[0-9a-f]{6,}|\d+(\.\d+)? ?(ns|[µμu]s|ms|s|min)\b|/tmp/\S+"
     r"|\b\d{4}-\d\d-\d\d[ T][\d:.]+|ipykernel_\d+|\x1b\[[\d;]*m"
 )
 
