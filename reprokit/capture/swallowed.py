@@ -29,8 +29,8 @@ def guarded(aspect: str, step: Callable[..., Any], otherwise: Callable[..., Any]
     """Return ``step`` as the user's code may call it: when it fails, that is kept, and ``otherwise`` answers.
 
     >>> half = guarded("doc", lambda n: 1 / n, lambda n: n)
-    >>> half(2), half(0), sorted(take())
-    (0.5, 0, ['doc'])
+    >>> half(2), half(0), "doc" in take()
+    (0.5, 0, True)
     """
 
     def call(*args: Any) -> Any:
