@@ -22,6 +22,9 @@ from reprokit.capture.probe import Context, Patch
 __all__ = ["Usage", "gpu_memory"]
 
 _UNIT = 1 if sys.platform == "darwin" else 1024  # bytes, of ru_maxrss
+# A look at the byte counters costs as much as all the rest of this: what a cell as short as this one reads and
+# writes is counted with the next longer one.
+_SHORT_S = 0.002
 _PEAKS = ("peak_memory", "gpu_memory")
 
 
@@ -64,9 +67,7 @@ class Usage:
             self._counters.append(own)
 
     def before_cell(self, seq: int) -> Patch:
-        """Note where the clocks stand. The bytes go on from the last cell's end: each look at them costs as much as
-        all the rest, and between two cells a kernel reads and writes none.
-        """
+        """Note where the clocks stand; the bytes go on from the last look at them, as between two cells none pass."""
         self._before = self._now(self._before)
         return Patch()
 
@@ -75,16 +76,22 @@ class Usage:
         before = self._before
         if before is None or os.getpid() != self._pid:
             return Patch()
-        now = self._before = self._now()
+        short = monotonic() - before.at < _SHORT_S
+        now = self._before = self._now(before if short else None)
         used: dict[str, Any] = {"cpu_s": round(max(now.cpu_s - before.cpu_s, 0.0), 6), "peak_memory": now.peak_memory}
-        if self._counters:
-            used["read_bytes"] = max(now.read_bytes - before.read_bytes, 0)
-            used["written_bytes"] = max(now.written_bytes - before.written_bytes, 0)
+        if not short:
+            used |= self._passed(before, now)
         gpu = gpu_memory()
         if gpu is not None:
             used["gpu_memory"] = gpu
         self._add(used)
         return Patch(set={"resources": {**used, **self._cost(now.at - before.at)}})
+
+    def _passed(self, before: _Reading, now: _Reading) -> dict[str, int]:
+        if not self._counters:
+            return {}
+        read, written = now.read_bytes - before.read_bytes, now.written_bytes - before.written_bytes
+        return {"read_bytes": max(read, 0), "written_bytes": max(written, 0)}
 
     def _add(self, used: dict[str, Any]) -> None:
         """Add a cell to the run: times and bytes add up, peaks do not."""
