@@ -463,8 +463,9 @@ def _versions(environment: Environment) -> dict[str, str]:
     for dist in environment.distributions:
         if dist.name == "reprokit":  # it watches the run and is no part of it
             continue
-        # The same version can be built from different sources.
-        built = dist.commit or (_brief(dist.content) if dist.content else "")
+        # The same version can be built from different sources. Of one from the index, that it was changed by hand
+        # is found out late and not in every run: not to know it is no difference.
+        built = dist.commit or (_brief(dist.content) if dist.content and dist.origin != "index" else "")
         name = re.sub(r"[-_.]+", "-", dist.name).lower()
         versions[name] = f"{dist.version} ({built})" if built else dist.version
     return versions
