@@ -14,6 +14,7 @@ from pathlib import Path
 from time import time  # as it is now: a user may replace `time.time`
 from typing import Any
 
+from reprokit.descriptor import Descriptor
 from reprokit.digest import canonical_json, checksum
 
 __all__ = ["Journal", "read", "scan"]
@@ -37,11 +38,12 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
-        self._fd = os.open(self.path, os.O_CREAT | os.O_EXCL | _APPEND, 0o666)
-        self._identity = _identity(os.fstat(self._fd))
+        self._file = Descriptor(os.open(self.path, os.O_CREAT | os.O_EXCL | _APPEND, 0o666))
+        self._closed = False
         self._pid = os.getpid()
-        self._lock = threading.Lock()
-        self._whole: int | None = None  # where whole lines end, when a torn one could not be cut at once
+        self._lock = threading.RLock()  # garbage of the user's that is collected meanwhile may bring a line of its own
+        self._end = 0  # where whole lines end
+        self._torn = False  # whether there is more, that could not be cut at once
         self._anchored = False
 
     def append(self, patch: dict[str, Any]) -> None:
@@ -58,7 +60,9 @@ class Journal:
         line = b"%s %s\n" % (checksum(text).encode("ascii"), text)
         with self._lock:
             self._require_open()
-            self._cut_torn()
+            self._require_ours()
+            if self._torn:
+                self._cut()
             self._write(line)
 
     def sync(self) -> None:
@@ -71,8 +75,8 @@ class Journal:
             return
         with self._lock:
             self._require_open()
-            self._size()
-            os.fsync(self._fd)
+            self._require_ours()
+            os.fsync(self._file.fd)
             if not self._anchored:  # the names of the file and of its folder must survive as well
                 for folder in (self.path.parent, self.path.parent.parent):
                     _sync_folder(folder)
@@ -80,51 +84,33 @@ class Journal:
 
     def close(self) -> None:
         """End writing; closing twice is fine."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0 and self._status(fd) is not None:
-            os.close(fd)
+        self._closed = True
+        self._file.close()
 
     def _require_open(self) -> None:
-        if self._fd < 0:
+        if self._closed:
             raise ValueError(f"the journal {self.path} is closed")
 
-    def _cut_torn(self) -> None:
-        if self._whole is not None:
-            self._size()
-            os.ftruncate(self._fd, self._whole)
-            self._whole = None
+    def _require_ours(self) -> None:
+        """Open the file again when somebody closed it: its number may be another file's now."""
+        if not self._file.is_ours():
+            self._file = Descriptor(os.open(self.path, _APPEND))
 
     def _write(self, line: bytes) -> None:
         """Write all of ``line`` or none of it: a torn line in the middle would hide the lines after it."""
-        start = self._size()
         try:
-            done = os.write(self._fd, line)
+            done = os.write(self._file.fd, line)
             while done < len(line):
-                done += os.write(self._fd, line[done:])
+                done += os.write(self._file.fd, line[done:])
+            self._end += len(line)
         except BaseException:
-            self._whole = start
-            self._cut_torn()
+            self._torn = True
+            self._cut()
             raise
 
-    def _size(self) -> int:
-        """Return the file's size; open it again when somebody closed it: its number may be another file's now."""
-        status = self._status(self._fd)
-        if status is None:
-            self._fd = os.open(self.path, _APPEND)
-            status = os.fstat(self._fd)
-            self._identity = _identity(status)
-        return status.st_size
-
-    def _status(self, fd: int) -> os.stat_result | None:
-        try:
-            status = os.fstat(fd)
-        except OSError:
-            return None
-        return status if _identity(status) == self._identity else None
-
-
-def _identity(status: os.stat_result) -> tuple[int, int]:
-    return status.st_dev, status.st_ino
+    def _cut(self) -> None:
+        os.ftruncate(self._file.fd, self._end)
+        self._torn = False
 
 
 def read(path: Path) -> list[dict[str, Any]]:

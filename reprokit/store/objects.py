@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from os import urandom  # as it is now: a user may replace `os.urandom`
 from pathlib import Path
 
+from reprokit.descriptor import borrow, give_back, release
 from reprokit.digest import BLOCK, Hasher, hex_of, of_bytes
 from reprokit.errors import ObjectCorrupt, ObjectMissing
 
@@ -110,7 +111,7 @@ class Objects:
             hasher = Hasher(os.fstat(source).st_size if git else None, md5=md5)
             return self._take(source, limit, hasher, durable, last=True)
         finally:
-            os.close(source)
+            give_back(source)
 
     def has(self, digest: str) -> bool:
         """Return whether an object of this name is here (its bytes are checked when they are read)."""
@@ -170,6 +171,7 @@ class Objects:
         """
         if os.getpid() != self._pid:  # a lock held by another thread at a fork stays held for ever
             self._pid, self._sync_lock = os.getpid(), threading.Lock()
+        release()
         with self._sync_lock:
             if len(self._unsynced) > _MANY and self._sync_all():
                 return
@@ -304,9 +306,9 @@ def _open_regular(path: str | os.PathLike[str]) -> int:
     """Open for reading without ever waiting; the look before spares devices that act when opened."""
     if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
         raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    fd = borrow(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
+        give_back(fd)
         raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
     return fd
 

@@ -138,13 +138,13 @@ def test_what_is_not_json_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
 def test_a_file_descriptor_that_somebody_closed_is_never_written_to(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal.jsonl")
     journal.append({"set": {"name": "before"}})
-    os.close(journal._fd)
+    os.close(journal._file.fd)
     with open(tmp_path / "theirs", "wb") as theirs:
-        assert theirs.fileno() == journal._fd  # the number was given out again
+        assert theirs.fileno() == journal._file.fd  # the number was given out again
         journal.append({"set": {"name": "after"}})
         journal.sync()
     journal.append({"set": {"name": "last"}})
-    os.close(journal._fd)
+    os.close(journal._file.fd)
     with open(tmp_path / "theirs", "ab") as theirs:
         journal.close()
         theirs.write(b"x")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import socket
+import sqlite3
 import stat
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -194,3 +198,40 @@ def test_a_forked_child_may_sync(objects: Objects) -> None:
     assert os.waitpid(child, 0)[1] == 0
     objects.sync()
     assert objects.has(of_bytes(b"of the child"))
+
+
+LOCK = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'r+b'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+
+
+def test_a_lock_that_the_process_holds_on_a_file_outlives_the_keeping_of_it(tmp_path: Path) -> None:
+    def is_locked() -> bool:
+        return subprocess.run([sys.executable, "-c", LOCK, path], capture_output=True, check=False).returncode != 0
+
+    objects, path = Objects(tmp_path / "objects"), tmp_path / "data.db"
+    path.write_bytes(b"x" * 100)
+    other = tmp_path / "other.db"
+    other.write_bytes(b"y")
+    before = len(os.listdir("/proc/self/fd"))
+    with open(path, "r+b") as theirs:
+        fcntl.lockf(theirs, fcntl.LOCK_EX)
+        for _ in range(3):  # the descriptor that must stay open is used again
+            assert objects.put_file(path).state == "stable"
+        objects.put_file(other)
+        assert is_locked()
+    objects.put_file(other)  # with the lock gone, it is closed at the next occasion
+    assert not is_locked()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_transaction_of_sqlite_outlives_the_keeping_of_its_file(tmp_path: Path) -> None:
+    objects, path = Objects(tmp_path / "objects"), tmp_path / "data.db"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as mine:
+        mine.execute("create table t (x)")
+        mine.execute("begin immediate")
+        mine.execute("insert into t values (1)")
+        objects.put_file(path)
+        code = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('insert into t values (2)')"
+        done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=False)
+        assert "database is locked" in done.stderr
+        mine.execute("commit")
+    objects.put_file(path)
