@@ -5,6 +5,8 @@ They know nothing of files, kernels or stores. A record is checked by the round 
 """
 
 from reprokit.records.base import Record
+from reprokit.records.checked import Checked
+from reprokit.records.explanation import Experiment, Explanation
 from reprokit.records.run import (
     SCHEMA,
     Assumption,
@@ -34,12 +36,15 @@ __all__ = [
     "Capture",
     "Cell",
     "CellVerdict",
+    "Checked",
     "CodeState",
     "Config",
     "Difference",
     "Distribution",
     "Divergence",
     "Environment",
+    "Experiment",
+    "Explanation",
     "FileUse",
     "FileVerdict",
     "Gap",

@@ -313,6 +313,7 @@ class Cell(Record):
     that somebody else than the run changed since the cell before began (``state`` "missing": removed), as they
     were when this cell began; ``code`` is the ``CodeState.snapshot`` made soon after, None when no code had
     changed. ``head`` is the commit, and the branch if any, that was checked out, when another one had been before.
+    ``skipped`` are the commands of the cell that a replay did not repeat, because they install packages.
     """
 
     seq: int
@@ -337,6 +338,7 @@ class Cell(Record):
     edits: tuple[FileUse, ...] = ()
     code: str | None = None
     head: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -351,7 +353,8 @@ class Run(Record):
     ``folders`` are folders that existed before the run wrote into them (relative to ``root``).
     ``code`` is the tree as it was at the start, ``codes`` are those of cells before which code had changed.
     ``modules`` are what was imported from outside the environment and the project.
-    ``verdict`` is set on replays.
+    ``pin`` is the name that it is pinned under, to be checked again and again; None when it is not.
+    ``verdict`` is set on replays, and so is ``conditions``: what the replay was run under.
     """
 
     id: str
@@ -390,6 +393,8 @@ class Run(Record):
     cells: tuple[Cell, ...] = ()
     gaps: tuple[Gap, ...] = ()
     folders: tuple[str, ...] = ()
+    conditions: dict[str, Any] = dataclasses.field(default_factory=dict)
+    pin: str | None = None
     verdict: dict[str, Any] | None = None
 
     @property

@@ -15,7 +15,8 @@ class Difference(Record):
 
     ``what`` is "source", "output", "status", "read", "write", "metric", "assumption", "param", "config",
     "random", "missing" or "extra"; ``where`` names it (a path, an output's number and type, a key); ``before`` and
-    ``after`` are short; ``detail`` may be a longer readable difference.
+    ``after`` are short; ``detail`` may be a longer readable difference. ``objects`` are the digests of what holds
+    the two contents: of a file its bytes, of an output the list of the cell's outputs.
     """
 
     what: str
@@ -23,13 +24,15 @@ class Difference(Record):
     before: str = ""
     after: str = ""
     detail: str = ""
+    objects: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellVerdict(Record):
     """How one cell of a run (``cell``, a ``Cell.seq``) compares with the same cell of another.
 
-    ``rules`` names the comparison rules that made unequal bytes equivalent.
+    ``rules`` names the comparison rules that made unequal bytes equivalent. ``consequence_of`` is the cell from
+    whose divergence this one's follows, None of an origin and of cells that did not diverge; ``cause`` is of origins.
     """
 
     cell: int
@@ -37,6 +40,7 @@ class CellVerdict(Record):
     rules: tuple[str, ...] = ()
     differences: tuple[Difference, ...] = ()
     cause: str | None = None
+    consequence_of: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
