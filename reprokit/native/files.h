@@ -214,7 +214,8 @@ static void after_open(struct use *u, long fd)
         note(READ, u->path, "", 1, "");
     } else if (!reads && (S_ISREG(st.st_mode) || S_ISFIFO(st.st_mode))) {
         is_own(u->s, &st);
-        note(u->flags & O_TRUNC || !u->existed ? WRITE : UPDATE, u->path, "", u->existed, u->before);
+        int in_place = !(u->flags & O_TRUNC) && u->existed, blind = (u->flags & O_ACCMODE) == O_WRONLY;
+        note(!in_place ? WRITE : blind ? APPEND : UPDATE, u->path, "", u->existed, u->before);
     }
     errno = error;
 }

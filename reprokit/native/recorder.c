@@ -19,6 +19,8 @@
 
 #include "files.h"
 
+#include "conditions.h"
+
 #include "starts.h"
 
 #include "linkage.h"

@@ -1,7 +1,7 @@
 /* Writing events into the ring, and small sets of files beside it. Part of recorder.c. */
 
 /* What happened; the letters are recorder.py's too. */
-enum { READ = 'r', WRITE = 'w', UPDATE = 'u', RENAME = 'n', LINK = 'l', REMOVE = 'd', LIST = 'o', EXEC = 'x',
+enum { READ = 'r', WRITE = 'w', UPDATE = 'u', APPEND = 'a', RENAME = 'n', LINK = 'l', REMOVE = 'd', LIST = 'o', EXEC = 'x',
        HELLO = 'h', FAILED = 'f', CONNECT = 'c' };
 
 struct head {

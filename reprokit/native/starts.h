@@ -349,6 +349,7 @@ EXPORT int connect(int fd, const struct sockaddr *address, socklen_t size)
             note(CONNECT, strcat(strcat(text, ":"), number(digits + sizeof digits, port)), "", 1, "");
         errno = error;
     }
+    REFUSED(address, size)
     return REAL(connect)(fd, address, size);
 }
 
@@ -380,5 +381,6 @@ EXPORT long syscall(long number, ...)
     va_end(list);
     if (number == SYS_getrandom && gives_secret((void *)a[0], a[1], a[2]))
         return a[1];
+    SHIFTED_CALL(number, a)
     return REAL(syscall)(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }

@@ -15,7 +15,10 @@
 #include <link.h>
 #include <linux/fs.h>
 #include <linux/futex.h>
+#include <ifaddrs.h>
+#include <netdb.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdarg.h>
@@ -30,6 +33,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -71,6 +75,8 @@ struct segment {
     _Alignas(64) _Atomic uint64_t lost;
     _Atomic uint64_t copies;               /* number of the next pre-image */
     _Atomic int64_t copied;                /* bytes copied in this epoch */
+    _Atomic int64_t shift;                 /* what a frozen clock is off, in nanoseconds; see conditions.h */
+    _Atomic uint32_t closed;               /* no connection to another machine; see conditions.h */
     char folder[1024];                     /* where pre-images go */
     char noise[32768];                     /* entries: 'p' | 's' | 'n', two bytes of length, text; ended by a 0 */
     _Atomic uint64_t owed[MARKS];          /* files whose bytes the agent still needs, by inode */
@@ -86,7 +92,17 @@ struct segment {
     X(mkstemps) X(mkstemps64) X(mkostemps) X(mkostemps64) X(rename) X(renameat) X(renameat2) X(link) X(linkat)        \
     X(unlink) X(unlinkat) X(remove) X(truncate) X(truncate64) X(opendir) X(execve) X(execv) X(execvp) X(execvpe)      \
     X(execl) X(execlp) X(execle) X(fexecve) X(posix_spawn) X(posix_spawnp) X(system) X(popen) X(connect)              \
-    X(getrandom) X(syscall)
+    X(getrandom) X(syscall) CONDITIONED(X)
+
+#ifdef CONDITIONS
+#define CONDITIONED(X)                                                                                               \
+    X(clock_gettime) X(clock_nanosleep) X(sem_timedwait) X(sem_clockwait) X(pthread_cond_timedwait)                   \
+    X(pthread_cond_clockwait) X(pthread_mutex_timedlock) X(getaddrinfo) X(sendto) X(sendmsg)
+int sem_clockwait(sem_t *, clockid_t, const struct timespec *); /* not in the headers of older systems */
+int pthread_cond_clockwait(pthread_cond_t *, pthread_mutex_t *, clockid_t, const struct timespec *);
+#else
+#define CONDITIONED(X)
+#endif
 
 int __open_2(const char *, int);
 int __open64_2(const char *, int);

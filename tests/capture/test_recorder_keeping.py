@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -168,16 +167,20 @@ def test_a_run_after_a_run(folder: Path) -> None:
 
 
 def test_rings_of_killed_processes_are_removed(folder: Path) -> None:
+    shared = folder / "shared"  # not the machine's own: any other recorder that begins would remove what is stale
+    shared.mkdir()
     source = (
         f"import os, sys, pathlib; sys.path.insert(0, {str(REPOSITORY)!r})\n"
-        "from reprokit.capture.files.recorder import Recorder\n"
-        "Recorder.begin(pathlib.Path('kept'), [], []); print(os.getpid(), flush=True); os.kill(os.getpid(), 9)"
+        f"from reprokit.capture.files import recorder; recorder._SHARED = {str(shared)!r}\n"
+        "recorder.Recorder.begin(pathlib.Path('kept'), [], []); print(*os.listdir(recorder._SHARED), flush=True)\n"
     )
-    pid = subprocess.run([sys.executable, "-c", source], cwd=folder, capture_output=True, text=True, check=False).stdout
-    stale = [name for name in os.listdir("/dev/shm") if f"-{pid.strip()}-" in name]
-    assert len(stale) == 1
-    run_recorded(folder, "patched", "pass")
-    assert stale[0] not in os.listdir("/dev/shm")
+    left = []
+    for end in ("os.kill(os.getpid(), 9)", ""):
+        command = [sys.executable, "-c", source + end]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        left.append(done.stdout.split())
+    assert (len(left[0]), len(left[1])) == (1, 1), left
+    assert left[0] != left[1]
 
 
 def test_programs_that_cannot_be_seen_into(folder: Path) -> None:
@@ -250,3 +253,10 @@ def test_a_run_inside_a_run_is_told_as_something_unseen(folder: Path) -> None:
         told["opaque"] = recorder.opaque() == [os.path.realpath(sys.executable)]
     """
     assert run_recorded(folder, "preload", code).told == {"seen": [], "opaque": True}
+
+
+def test_a_program_that_cannot_be_read_counts_as_one_that_cannot_be_looked_into(tmp_path: Path) -> None:
+    (tmp_path / "torn").write_bytes(b"\x7fELF\x02")
+    (tmp_path / "script").write_text("#!/bin/sh\n")
+    found = [recorder.is_opaque(str(tmp_path / name)) for name in ("torn", "script", "absent")]
+    assert found == [True, False, False]
