@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -80,7 +81,8 @@ class ReproMagics(Magics):  # type: ignore[misc]
             self.notebook.front.warn(f"reprokit: {error}")
         except Exception as error:  # a defect of ours must not stop the cell that the magic stands in
             message = f"`%repro {line}` could not be done: {type(error).__name__}: {error}"
-            self.notebook.front.warn(f"reprokit: {message} (please report this)")
+            with suppress(Exception):  # it may be the telling that fails
+                self.notebook.front.warn(f"reprokit: {message} (please report this)")
 
     def _line(self, line: str) -> None:
         words = _split(line)
@@ -169,7 +171,10 @@ def _status(magics: ReproMagics, words: list[str]) -> None:
 
 def _seed(magics: ReproMagics, words: list[str]) -> None:
     seed = _seed_number(_one(words))
-    magics.show(f"seeded {', '.join(magics.session.seed(seed))} with {seed}")
+    told = f"seeded {', '.join(magics.session.seed(seed))} with {seed}"
+    if "jax" in sys.modules:  # its generators are keys in the user's own hands
+        told += f"; JAX has no generator of its own to seed: begin with `jax.random.key({seed})`"
+    magics.show(told)
 
 
 def _config(magics: ReproMagics, words: list[str]) -> None:

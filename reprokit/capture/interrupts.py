@@ -12,13 +12,10 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]
 import ast
 import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
-__all__ = ["Held", "Owed", "deferred"]
+__all__ = ["Held", "Owed"]
 
 _AT_ONCE_S = 1.0  # a cell that begins later was not what the user wanted to stop
 _SIGINT = int(signal.SIGINT)
@@ -26,9 +23,27 @@ _FIRST = f"__import__('signal').raise_signal({_SIGINT})"
 
 
 class Held:
-    """A handler that remembers that SIGINT came."""
+    """Holds back SIGINT while a ``with`` block runs, and remembers that it came; the caller says what becomes of it.
+
+    In another thread than the main one there is nothing to hold back.
+    """
 
     came = False
+    _handler: Any = None
+
+    def __enter__(self) -> Held:
+        handler = _signal.getsignal(_SIGINT)
+        if callable(handler):
+            try:
+                _signal.signal(_SIGINT, self)
+                self._handler = handler
+            except ValueError:  # not the main thread
+                pass
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._handler is not None:
+            _signal.signal(_SIGINT, self._handler)
 
     def __call__(self, number: int, frame: Any) -> None:
         self.came = True
@@ -38,21 +53,6 @@ class Held:
         if self.came:
             self.came = False
             signal.raise_signal(signal.SIGINT)
-
-
-@contextmanager
-def deferred() -> Iterator[Held]:
-    """Hold back SIGINT while the block runs; the caller says what becomes of it."""
-    held = Held()
-    handler = _signal.getsignal(_SIGINT)
-    if threading.get_ident() != threading.main_thread().ident or not callable(handler):
-        yield held
-        return
-    _signal.signal(_SIGINT, held)
-    try:
-        yield held
-    finally:
-        _signal.signal(_SIGINT, handler)
 
 
 class Owed:

@@ -13,9 +13,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from reprokit.capture import installs
 from reprokit.capture.drive import Drive
 from reprokit.capture.fronts import Front, KernelFront, TerminalFront
-from reprokit.capture.interrupts import Held, Owed, deferred
+from reprokit.capture.interrupts import Held, Owed
 from reprokit.capture.request import Request
 from reprokit.capture.session import Session
 from reprokit.capture.swallowed import described
@@ -63,6 +64,7 @@ class Notebook:
         self._cell: Any = None  # what IPython said of the cell that runs
         self._one_cell = False
         self._owed = Owed()
+        self._waiting = False  # whether it looks out for the user's next code
         shell.events.register("pre_run_cell", self._before)
         shell.events.register("post_run_cell", self._after)
         atexit.register(self._at_exit)
@@ -104,7 +106,7 @@ class Notebook:
         if session.request.drive is None:
             self._end(status, reason)
         elif session.is_last_cell:
-            with deferred() as held:
+            with Held() as held:
                 self.front.cut(session.close_cell(status) or 0)
             held.deliver()
         return session.run_id
@@ -124,9 +126,9 @@ class Notebook:
     def _end(self, status: str, reason: str | None) -> None:
         session, self.session = self.session, None
         if session is not None:
-            with deferred() as held:
+            with Held() as held:
                 for step in (self.front.flush, lambda: session.stop(status, reason), self.front.stop):
-                    self._guard(step, session)
+                    self._guard(step, session=session)
             held.deliver()
 
     def _at_exit(self) -> None:
@@ -140,21 +142,30 @@ class Notebook:
         if self._depth == 1:
             self._cell = info
             if self.session is not None:
-                self._guard(lambda: self._undisturbed(lambda: self._enter(info.raw_cell, cell_id=_id_of(info))))
+                self._guard(self._undisturbed, self._enter_cell, info)
 
     def _after(self, result: Any) -> None:
         self._depth = max(0, self._depth - 1)
         if self._depth == 0:
             self._cell = None
             if self.session is not None:
-                self._guard(lambda: self._undisturbed(lambda: self._leave(result), self.number_next))
+                self._guard(self._undisturbed, self._leave_cell, result)
 
-    def _undisturbed(self, *steps: Callable[[], object]) -> None:
-        """Do each of the steps; an interrupt that comes meanwhile is for the user's code."""
-        with deferred() as held:
-            for step in steps:
-                self._guard(step)
-        self._owe(held)
+    def _undisturbed(self, step: Callable[[Any], object], told: Any) -> None:
+        """Take a step with what IPython told; an interrupt that comes meanwhile is for the user's code."""
+        with Held() as held:
+            self._guard(step, told)
+        if held.came or self._waiting:
+            self._owe(held)
+
+    def _enter_cell(self, info: Any) -> None:
+        self._enter(info.raw_cell, cell_id=_id_of(info))
+
+    def _leave_cell(self, result: Any) -> None:
+        try:
+            self._leave(result)
+        finally:
+            self.number_next()
 
     def _enter(self, source: str, *, cell_id: str | None = None, entered: str = "start") -> None:
         session = self.session
@@ -168,7 +179,7 @@ class Notebook:
         """A replayed cell reached the place where its run once began: now it counts."""
         session = self.session
         if session is not None and session.recorded_cell is not None and session.recorded_cell.entered == "inside":
-            with deferred() as held:
+            with Held() as held:
                 self.front.restart(session.restart_cell())
             held.deliver()
 
@@ -201,16 +212,18 @@ class Notebook:
     def _owe(self, held: Held) -> None:
         """Keep an interrupt for the user's next code, and look out for that code only as long as one is owed."""
         self._owed.add(held)
-        waiting = self._owed in self.shell.ast_transformers
-        if held.came and not waiting:
+        self._waiting = self._owed in self.shell.ast_transformers
+        if held.came and not self._waiting:
             self.shell.ast_transformers.append(self._owed)
-        elif waiting and not self._owed:
+            self._waiting = True
+        elif self._waiting and not self._owed:
             self.shell.ast_transformers.remove(self._owed)
+            self._waiting = False
 
-    def _guard(self, action: Callable[[], object], session: Session | None = None) -> None:
+    def _guard(self, action: Callable[..., object], *told: Any, session: Session | None = None) -> None:
         """Keep a failure of ours out of the user's cell; IPython would print it in each one."""
         try:
-            action()
+            action(*told)
         except Exception as error:
             session = session or self.session
             if session is not None:
@@ -239,6 +252,8 @@ def start_driven(shell: Any, drive: Drive) -> None:
     notebook = attach(shell)
     notebook.start(Request(kind=drive.kind, drive=drive))
     notebook.front.imitate(drive.front)
+    if drive.kind == "replay":
+        installs.skip(shell)
     notebook.number_next()
 
 

@@ -166,7 +166,11 @@ class KernelTap:
         self._recall = recall
         self._cells: dict[str, _Heard] = {}  # message id of the request → its cell
         self._in_memory: deque[_Heard] = deque()
+        self._size = 0  # characters of their outputs
         self._shown: dict[str, list[_Heard]] = {}  # display id → the cells that show it
+        # Nobody who sends waits for the lock: garbage of the user's may be collected while it is held, and display
+        # something, and wait until another thread has sent what was printed before.
+        self._heard: deque[tuple[str, str, dict[str, Any]]] = deque()  # request, kind and content of what was sent
         self._lock = threading.Lock()
         self._send = session.send
         self._pid = os.getpid()
@@ -187,15 +191,19 @@ class KernelTap:
                 self._cells[request] = cell = _Heard(seq)
                 self._in_memory.append(cell)
                 self._let_go()
+        self._catch_up()
 
     def restart(self, request: str) -> None:
         """Forget what came so far as answers to ``request``."""
+        self._catch_up()
         with self._lock:
             if (cell := self._cells.get(request)) is not None:
+                self._size -= 0 if cell.area is None else cell.area.size
                 cell.area = OutputArea()
 
     def forget(self, request: str) -> None:
         """Hear no more answers to ``request``."""
+        self._catch_up()
         with self._lock:
             self._cells.pop(request, None)
 
@@ -206,6 +214,7 @@ class KernelTap:
 
     def flush(self) -> None:
         """Report what came for every cell that has not been reported."""
+        self._catch_up()
         with self._lock:
             waiting = [(cell.seq, cell.area) for cell in self._in_memory if not cell.idle]
         for seq, area in waiting:
@@ -219,15 +228,16 @@ class KernelTap:
             if (area := cell.area) is not None:
                 cell.displays = {key: [area.position(one) for one in shown] for key, shown in cell.displays.items()}
                 cell.area = None
+                self._size -= area.size
 
     def _holds_too_much(self) -> bool:
-        size = sum(cell.area.size for cell in self._in_memory if cell.area is not None)
-        return len(self._in_memory) > _HELD or (len(self._in_memory) > 1 and size > _HELD_SIZE)
+        return len(self._in_memory) > _HELD or (len(self._in_memory) > 1 and self._size > _HELD_SIZE)
 
     def _area(self, cell: _Heard) -> OutputArea:
         if cell.area is None:
             outputs = self._recall(cell.seq)
             cell.area = OutputArea(outputs)
+            self._size += cell.area.size
             cell.displays = {
                 key: [outputs[at] for at in places if at is not None] for key, places in cell.displays.items()
             }
@@ -251,13 +261,25 @@ class KernelTap:
             self._asked(message["content"])
         if kind not in _KINDS:
             return
-        request, content = message["parent_header"].get("msg_id", ""), message["content"]
-        with self._lock:
-            cell = self._cells.get(request)
-            done = [] if cell is None else self._put(cell, kind, content)
-            areas = [(each.seq, self._area(each)) for each in done]
-        for seq, area in areas:
-            self._finished(seq, area)
+        self._heard.append((message["parent_header"].get("msg_id", ""), kind, message["content"]))
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Put what was heard where it belongs, unless somebody is about it already: it is put in turn then."""
+        while self._heard and self._lock.acquire(blocking=False):
+            try:
+                areas = [(cell.seq, self._area(cell)) for cell in self._put_next()]
+            finally:
+                self._lock.release()
+            for seq, area in areas:
+                self._finished(seq, area)
+
+    def _put_next(self) -> list[_Heard]:
+        if not self._heard:
+            return []
+        request, kind, content = self._heard.popleft()
+        cell = self._cells.get(request)
+        return [] if cell is None else self._put(cell, kind, content)
 
     def _put(self, cell: _Heard, kind: str, content: dict[str, Any]) -> list[_Heard]:
         """Keep one message; return the cells whose outputs are to be reported now."""
@@ -271,12 +293,14 @@ class KernelTap:
         if kind == "update_display_data":
             return self._update(content)
         area = self._area(cell)
+        before = area.size
         if kind == "stream":
             area.stream(content["name"], content["text"])
         elif kind == "clear_output":
             area.clear(bool(content.get("wait")))
         else:
             self._display(cell, area, kind, content)
+        self._size += area.size - before
         return [cell] if cell.idle else []
 
     def _display(self, cell: _Heard, area: OutputArea, kind: str, content: dict[str, Any]) -> None:

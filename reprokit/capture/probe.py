@@ -1,7 +1,7 @@
 """The interface of probes, and the small values that pass between them and the session.
 
-A probe observes one aspect. It returns what it saw as a ``Patch``; it never raises into the user's
-cell (the session guards every call) and never changes what the user's code does.
+A probe observes one aspect. It returns what it saw as a ``Patch``, None when that is nothing; it never raises
+into the user's cell (the session guards every call) and never changes what the user's code does.
 """
 
 from __future__ import annotations
@@ -34,11 +34,14 @@ class Replayed:
     """What a replay gives back to each cell: the recorded cells by their number.
 
     ``places`` says where modules from outside the project were put back: top-level name → folder or archive.
+    ``clock`` is "recorded" when each cell begins at its recorded time; ``network`` is "closed" when there is none.
     """
 
     cells: Mapping[int, Cell]
     order: tuple[int, ...]
     places: Mapping[str, str] = field(default_factory=dict)
+    clock: str = "real"
+    network: str = "open"
 
     @property
     def folders(self) -> set[Path]:
@@ -81,14 +84,14 @@ class Probe(Protocol):
     def aspect(self) -> str:
         """The aspect's name, as in ``Gap.aspect``."""
 
-    def start(self) -> Patch:
+    def start(self) -> Patch | None:
         """Begin to observe; called once, before the first cell."""
 
-    def before_cell(self, seq: int) -> Patch:
+    def before_cell(self, seq: int) -> Patch | None:
         """Observe the moment before cell ``seq`` runs."""
 
-    def after_cell(self, seq: int) -> Patch:
+    def after_cell(self, seq: int) -> Patch | None:
         """Observe the moment after cell ``seq`` ran."""
 
-    def stop(self) -> Patch:
+    def stop(self) -> Patch | None:
         """Stop observing and undo every change made to the process."""

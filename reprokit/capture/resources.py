@@ -13,11 +13,11 @@ import resource
 import sys
 import threading
 import time
-from dataclasses import dataclass
 from time import monotonic
 from typing import Any, NamedTuple
 
 from reprokit.capture.probe import Context, Patch
+from reprokit.descriptor import Descriptor
 
 __all__ = ["Usage", "gpu_memory"]
 
@@ -53,11 +53,11 @@ class Usage:
         self._before: _Reading | None = None
         self._total: dict[str, Any] = {}
 
-    def start(self) -> Patch:
+    def start(self) -> Patch | None:
         """Open the kernel's counters."""
         self._counters = [counter] if (counter := _Counter.of("/proc/self/io")) else []
         self._context.later(self._know_background)
-        return Patch()
+        return None
 
     def _know_background(self) -> None:
         if hasattr(time, "pthread_getcpuclockid"):
@@ -66,26 +66,27 @@ class Usage:
         if own is not None:
             self._counters.append(own)
 
-    def before_cell(self, seq: int) -> Patch:
+    def before_cell(self, seq: int) -> Patch | None:
         """Note where the clocks stand; the bytes go on from the last look at them, as between two cells none pass."""
         self._before = self._now(self._before)
-        return Patch()
+        return None
 
-    def after_cell(self, seq: int) -> Patch:
+    def after_cell(self, seq: int) -> Patch | None:
         """Return what the cell used."""
         before = self._before
         if before is None or os.getpid() != self._pid:
-            return Patch()
+            return None
         short = monotonic() - before.at < _SHORT_S
         now = self._before = self._now(before if short else None)
         used: dict[str, Any] = {"cpu_s": round(max(now.cpu_s - before.cpu_s, 0.0), 6), "peak_memory": now.peak_memory}
         if not short:
             used |= self._passed(before, now)
-        gpu = gpu_memory()
-        if gpu is not None:
+        if (gpu := gpu_memory()) is not None:
             used["gpu_memory"] = gpu
         self._add(used)
-        return Patch(set={"resources": {**used, **self._cost(now.at - before.at)}})
+        if self._price is not None:
+            used |= self._cost(now.at - before.at)
+        return Patch(set={"resources": used})
 
     def _passed(self, before: _Reading, now: _Reading) -> dict[str, int]:
         if not self._counters:
@@ -100,13 +101,13 @@ class Usage:
             join = max if name in _PEAKS else operator.add
             total[name] = join(total[name], amount) if name in total else amount
 
-    def stop(self) -> Patch:
+    def stop(self) -> Patch | None:
         """Return what the run used, and close the counters."""
         counters, self._counters = self._counters, []
         for counter in counters:
             counter.close()
         if self._before is None:
-            return Patch()
+            return None
         return Patch(set={"resources": {**self._total, **self._cost(monotonic() - self._began)}})
 
     def _cost(self, wall_s: float) -> dict[str, Any]:
@@ -124,7 +125,7 @@ class Usage:
     def _bytes(self) -> tuple[int, int]:
         read = written = 0
         for counter, sign in zip(self._counters, (1, -1), strict=False):
-            counts = counter.read()
+            counts = counter.counts()
             read += sign * counts[0]
             written += sign * counts[1]
         return read, written
@@ -137,12 +138,10 @@ class Usage:
             return 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Counter:
+class _Counter(Descriptor):
     """An open counter of the kernel's. It costs a fifth of opening it each time."""
 
-    fd: int
-    identity: tuple[int, int]
+    __slots__ = ()
 
     @classmethod
     def of(cls, path: str) -> _Counter | None:
@@ -151,28 +150,15 @@ class _Counter:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return None
-        return cls(fd, _identity(fd))
+        return cls(fd)
 
-    def read(self) -> tuple[int, int]:
+    def counts(self) -> tuple[int, int]:
         """Return the bytes read and written so far."""
         try:
             fields = os.pread(self.fd, 128, 0).split()
             return int(fields[1]), int(fields[3])
         except (OSError, ValueError, IndexError):  # the user's code has closed every file there is
             return 0, 0
-
-    def close(self) -> None:
-        """Close the counter, unless its number is another file's by now."""
-        try:
-            if _identity(self.fd) == self.identity:
-                os.close(self.fd)
-        except OSError:
-            pass
-
-
-def _identity(fd: int) -> tuple[int, int]:
-    status = os.fstat(fd)
-    return status.st_dev, status.st_ino
 
 
 def gpu_memory() -> int | None:

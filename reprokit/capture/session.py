@@ -7,29 +7,29 @@ and end, and so does a ``with`` block in a script. Nothing that fails here reach
 from __future__ import annotations
 
 import os
-import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from time import monotonic, time  # as they are now: a user may replace `time.time`
-from typing import Any
+from time import monotonic  # as it is now: a user may replace it
+from typing import Any, TypeVar
 
 from reprokit import settings as settings_module
-from reprokit import version
-from reprokit.capture import redact, swallowed
+from reprokit.capture import header, redact, swallowed
+from reprokit.capture.absent import Absent
 from reprokit.capture.code import code, listing
 from reprokit.capture.code.edits import Edits
 from reprokit.capture.code.imports import Imports
+from reprokit.capture.conditions import imposed, time
 from reprokit.capture.config.configuration import Configuration
 from reprokit.capture.displayed import Displayed
-from reprokit.capture.environment import environment, hash_secret, machine
+from reprokit.capture.environment import environment, hash_secret
 from reprokit.capture.environment.libraries import Libraries
 from reprokit.capture.environment.packages import Packages
 from reprokit.capture.environment.threads import Threads
 from reprokit.capture.files.files import Files
 from reprokit.capture.outputs import OutputArea
-from reprokit.capture.probe import Context, Patch, Probe, Replayed
+from reprokit.capture.probe import Context, Patch, Probe
 from reprokit.capture.randomness.randomness import Randomness
 from reprokit.capture.remote.remote import Remote
 from reprokit.capture.request import Request, hidden_state, only_starts
@@ -49,6 +49,9 @@ __all__ = ["Session"]
 _DEADLINE_S = 60
 _LOOK_S = 0.1  # how often it is looked whether what is waited for can still come
 _SYNC_EVERY_S = 1.0  # what a power cut may cost; a kill costs nothing
+
+_Question = Callable[[int], Patch | None]
+_Probe = TypeVar("_Probe", bound=Probe)
 
 
 class Session:
@@ -94,23 +97,36 @@ class Session:
         self._worker = Worker(lambda error: self.failed("background", error))
         self._context = self._make_context(namespace)
         self.displayed = Displayed(self._context)
-        self.files = Files(self._context)
-        self.edits = Edits(self._context)
-        self.configuration = Configuration(self._context)
-        self.randomness = Randomness(self._context, self.request.seed)
+        self.files = self._made(Files)
+        self.edits = self._made(Edits)
+        self.configuration = self._made(Configuration)
+        self.randomness = self._made(Randomness, self.request.seed)
         # Randomness last before a cell and first after it: closest to the user's code.
         self._probes = (
             self.files,
             self.edits,
-            Imports(self._context, self.edits),
-            Libraries(self._context),
-            Packages(self._context, self._lock),
+            self._made(Imports, self.edits),
+            self._made(Libraries),
+            self._made(Packages, self._lock),
             self.configuration,
-            Remote(self._context),
-            Usage(self._context),
-            Threads(self._context),
+            self._made(Remote),
+            self._made(Usage),
+            self._made(Threads),
+            *imposed(self._context),
             self.randomness,
         )
+        self._before = tuple((probe.aspect, probe.before_cell) for probe in self._probes)
+        self._after = tuple((probe.aspect, probe.after_cell) for probe in reversed(self._probes))
+
+    def _made(self, kind: Callable[..., _Probe], *args: Any) -> _Probe:
+        """Make a probe; what cannot be observed from the start is told, and the run goes without it."""
+        try:
+            return kind(self._context, *args)
+        except Exception as error:
+            aspect = getattr(kind, "aspect", "session")
+            self.failed(aspect, error)
+            absent: Any = Absent(aspect)
+            return absent  # type: ignore[no-any-return]
 
     # -- the life of a run ----------------------------------------------------------------------
 
@@ -133,9 +149,7 @@ class Session:
 
     def _make_context(self, namespace: Callable[[], Mapping[str, Any]]) -> Context:
         drive = self.request.drive
-        replayed = None
-        if drive is not None and drive.kind == "replay":
-            replayed = Replayed({cell.seq: cell for cell in drive.cells}, drive.order, drive.places)
+        replayed = None if drive is None else drive.replayed()
         return Context(
             run_id=self.run_id,
             project=self.project,
@@ -150,7 +164,8 @@ class Session:
         )
 
     def _begin(self, gap: Gap | None) -> None:
-        self.emit(None, Patch(set=self._header(), add={"writers": [this_process().to_dict()]}))
+        opening = header.of(self.request, self.project, self.configuration.table())
+        self.emit(None, Patch(set=opening, add={"writers": [this_process().to_dict()]}))
         for number, source in enumerate(self.request.before, start=1):
             self.emit(number, Patch(set={"source": source, "observed": False, "status": "done"}))
         self._count = len(self.request.before)
@@ -169,29 +184,6 @@ class Session:
         for probe in self._probes:
             self.emit(None, self._guarded(probe.aspect, probe.start))
         self._worker.submit(self._ready.set)
-
-    def _header(self) -> dict[str, Any]:
-        request = self.request
-        header = {
-            "name": request.name,
-            "kind": request.kind,
-            "front": request.front,
-            "reprokit": version.VERSION,
-            "started": time(),
-            "notebook": request.notebook,
-            "script": request.script,
-            "root": str(self.project),
-            "cwd": str(Path.cwd()),
-            "argv": list(redact.argv(sys.argv)),
-            "seed": request.seed,
-            "params": {key: redact.value(key, item) for key, item in request.params.items()},
-            "tags": dict(request.tags),
-            "machine": machine.observe().to_dict(),
-            "config": self.configuration.table(),
-        }
-        if request.drive is not None:  # the parent's journal says what it knows better
-            header = {key: item for key, item in header.items() if item not in (None, {}, [])}
-        return header
 
     def stop(self, status: str = "done", reason: str | None = None) -> None:
         """Close the run: finish what is owed, undo what was changed, and write the end."""
@@ -225,7 +217,7 @@ class Session:
 
     def open_cell(self, source: str, *, cell_id: str | None = None, entered: str = "start") -> int:
         """Begin a cell and return its number."""
-        if not only_starts(source):
+        if not self._ready.is_set() and not only_starts(source):
             self._wait_for_snapshot()
         seq = self._open_seq = self._next_seq()
         self._began = time()
@@ -233,9 +225,23 @@ class Session:
         if cell_id is not None:
             opening["cell_id"] = cell_id
         self._guarded(self.files.aspect, self.files.expects, source)
-        patches = [self._guarded(probe.aspect, probe.before_cell, seq) for probe in self._probes]
-        self.emit(seq, _joined(Patch(set=opening), *patches))
+        self.emit(seq, self._asked(self._before, seq, opening))
         return seq
+
+    def _asked(self, probes: Sequence[tuple[str, _Question]], seq: int, known: dict[str, Any]) -> Patch:
+        """Return what is known and what the probes answer in one patch: either end of a cell is one line."""
+        added: dict[str, list[Any]] = {}
+        for aspect, question in probes:
+            try:
+                answer = question(seq)
+            except Exception as error:
+                self.failed(aspect, error)
+                continue
+            if answer is not None:
+                known.update(answer.set)
+                for key, items in answer.add.items():
+                    added.setdefault(key, []).extend(items)
+        return Patch(known, added)
 
     def _wait_for_snapshot(self) -> None:
         """Let the first cell begin only when the tree was seen as it was before; never longer than the deadline."""
@@ -264,18 +270,17 @@ class Session:
         seq = self._open_seq
         if seq is None:
             return None
-        duration = time() - self._began
-        patches = [self._guarded(probe.aspect, probe.after_cell, seq) for probe in reversed(self._probes)]
-        for aspect, failure in swallowed.take().items():
-            self.failed(aspect, failure)
-        closing: dict[str, Any] = {"status": status, "duration_s": duration}
+        closing: dict[str, Any] = {"status": status, "duration_s": time() - self._began}
         if execution_count is not None:
             closing["execution_count"] = execution_count
         if error is not None:
             closing["error"] = redact.url(error)
         if silent and self.displayed.silence is not None:
             closing["outputs"] = self.displayed.silence
-        self.emit(seq, _joined(Patch(set=closing), *patches))
+        patch = self._asked(self._after, seq, closing)
+        for aspect, failure in swallowed.take().items():
+            self.failed(aspect, failure)
+        self.emit(seq, patch)
         self._open_seq = None
         self._tell_cell(seq, status)
         if monotonic() - self._synced > _SYNC_EVERY_S:  # not each time: waking a thread costs the user time
@@ -392,7 +397,7 @@ class Session:
 
     # -- writing --------------------------------------------------------------------------------
 
-    def emit(self, seq: int | None, patch: Patch) -> None:
+    def emit(self, seq: int | None, patch: Patch | None) -> None:
         """Write a patch for a cell (or for the run, with None) to the journal."""
         if not patch or self._closed:
             return
@@ -412,12 +417,12 @@ class Session:
         """Record that something could not be observed or kept."""
         self.emit(None, Patch(add={"gaps": [gap.to_dict()]}))
 
-    def _guarded(self, aspect: str, call: Callable[..., Patch | None], *args: Any) -> Patch:
+    def _guarded(self, aspect: str, call: Callable[..., Patch | None], *args: Any) -> Patch | None:
         try:
-            return call(*args) or Patch()
+            return call(*args)
         except Exception as error:
             self.failed(aspect, error)
-            return Patch()
+            return None
 
     def _attempt(self, aspect: str, action: Callable[[], object]) -> None:
         """Do one step of several, each of which is to be done whatever became of the others."""
@@ -476,12 +481,3 @@ class Session:
         if status == "interrupted":
             message = "the cell was interrupted: what it did until then cannot be repeated"
             self.gap(Gap(aspect="code", message=message, remedy="run it again to its end", cell=seq))
-
-
-def _joined(*patches: Patch) -> Patch:
-    """Return one patch, so that a cell's start and its end are one journal line each."""
-    add: dict[str, list[Any]] = {}
-    for patch in patches:
-        for key, items in patch.add.items():
-            add.setdefault(key, []).extend(items)
-    return Patch(set={key: item for patch in patches for key, item in patch.set.items()}, add=add)

@@ -37,9 +37,11 @@ class Observed:
             replayed=replayed,
         )
 
-    def take(self, seq: int | None, patch: Patch) -> None:
-        """Take a patch in."""
+    def take(self, seq: int | None, patch: Patch | None) -> None:
+        """Take a patch in; None is nothing."""
         known = self.cells.setdefault(seq, {})
+        if patch is None:
+            return
         known.update(patch.set)
         for key, items in patch.add.items():
             known.setdefault(key, []).extend(items)

@@ -63,9 +63,11 @@ class Remoted:
         self.worker.stop()
         assert self.errors == []
 
-    def take(self, seq: int | None, patch: Patch) -> None:
+    def take(self, seq: int | None, patch: Patch | None) -> None:
         """Write a patch, as the session does to its journal."""
         assert seq is not None or not patch
+        if patch is None:
+            return
         for use in patch.set.get("remote", []):
             RemoteUse.from_dict(use)
         told = self.uses.setdefault(seq or 0, [])

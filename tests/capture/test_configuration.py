@@ -282,6 +282,19 @@ def test_a_new_value_is_another_token() -> None:
     assert options.token(space) != before
 
 
+def test_options_that_are_made_or_go_are_noticed() -> None:
+    first = options.alive()
+    held = [argparse.Namespace(a=1)]
+    assert options.alive() != first
+    held.clear()
+    assert options.alive() == first
+
+
+def test_options_that_were_made_long_before_they_got_a_name_are_found(project: Path) -> None:
+    cells = ["import argparse\nheld = [argparse.Namespace(n=1)]", *["pass"] * 16, "args = held[0]", *["pass"] * 16]
+    assert values_of(captured(project, *cells)) == {"n": 1}
+
+
 def test_references_that_lead_nowhere_or_in_circles_stay_as_written() -> None:
     config = OmegaConf.create(
         {"a": "${b}", "b": "${a}", "c": "${absent.key}", "d": "x${e[1]}", "e": [1, 2], "f": "???"}

@@ -863,7 +863,8 @@ def test_without_watching_a_scan_finds_what_was_written(place: Path, monkeypatch
         shell("echo new > new.txt; echo more >> old.txt; echo x > made.txt")
         Path("made.txt").read_text()
     assert set(probe.writes()) == {"new.txt", "old.txt", "made.txt"}
-    assert {name for name, use in probe.reads().items() if not use.own} == {"in.csv"}
+    assert {name for name, use in probe.reads().items() if not use.own} == {"in.csv", "old.txt"}
+    assert probe.kept(probe.reads()["old.txt"]) == b"old"
     assert ["cannot be watched" in gap.message for gap in probe.gaps] == [True]
     capture = probe.stop()
     assert (capture.tier, capture.complete) == ("basic", False)

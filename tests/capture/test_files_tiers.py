@@ -88,7 +88,10 @@ CHANGES = {
     "made and used": ("echo 2 > a.csv; cat a.csv; cp a.csv out.csv; rm a.csv", {}, {"out.csv"}),
     "made and moved": ("echo 2 > a.csv; mv a.csv in.csv; cat in.csv", {}, {"in.csv"}),
     "a folder": ("mkdir new; cp in.csv new/; mv new old; cat old/in.csv", {"in.csv": IN}, {"old/in.csv"}),
-    "touch": ("touch in.csv", {"in.csv": IN}, set()),
+    "touch": ("touch in.csv", {}, set()),
+    "touch and append": ("touch in.csv; echo 2 >> in.csv", {"in.csv": IN}, {"in.csv"}),
+    "touch and read": ("touch in.csv; cat in.csv", {"in.csv": IN}, set()),
+    "append nothing": (": >> in.csv", {}, set()),
     "another language": (
         f'{sys.executable} -S -c \'f = open("in.csv", "r+"); t = f.read(); f.seek(0); f.write(t * 2)\'',
         {"in.csv": IN},
@@ -136,6 +139,54 @@ def test_bytes_that_are_owed_from_an_earlier_cell_are_kept(recorded: Watched) ->
     for number in range(20):
         assert recorded.kept(recorded.reads(1)[f"{number}.csv"]) == str(number).encode()
     assert recorded.reads(1)["large.bin"].state == "stable"
+
+
+# -- one file by two names ----------------------------------------------------------------------------------
+
+BY_ITS_OTHER_NAME = {
+    "Python": lambda: (Path("in.csv").read_text(), Path("other.csv").write_text("new")),
+    "a child": lambda: (Path("in.csv").read_text(), shell("echo new > other.csv")),
+    "a child that appends": lambda: (Path("in.csv").read_text(), shell("echo new >> other.csv")),
+    "one child": lambda: shell("cat in.csv; echo new > other.csv"),
+    "one child that appends": lambda: shell("cat in.csv; echo new >> other.csv"),
+}
+
+
+@needs_recorder
+@pytest.mark.parametrize("way", BY_ITS_OTHER_NAME)
+def test_a_file_that_is_changed_by_its_other_name(way: str, recorded: Watched) -> None:
+    os.link("in.csv", "other.csv")
+    with recorded.cell():
+        BY_ITS_OTHER_NAME[way]()
+    also = {"other.csv": IN} if "append" in way else {}
+    assert inputs(recorded) == {"in.csv": IN, **also}
+    assert set(recorded.writes()) == {"other.csv"}
+    assert list(recorded.files._copies.iterdir()) == []
+
+
+@needs_recorder
+def test_rights_and_names_are_no_change(recorded: Watched) -> None:
+    Path("large.bin").write_bytes(os.urandom(60_000_000))  # keeps the background busy
+    with recorded.cell():
+        Path("large.bin").read_bytes()
+        Path("in.csv").read_text()
+        os.chmod("in.csv", 0o600)
+        os.link("in.csv", "other.csv")
+    assert recorded.kept(recorded.reads()["in.csv"]) == IN
+
+
+@needs_recorder
+def test_bytes_that_are_owed_are_kept_when_another_name_is_changed(recorded: Watched) -> None:
+    Path("large.bin").write_bytes(os.urandom(60_000_000))  # keeps the background busy
+    os.link("in.csv", "other.csv")
+    with recorded.cell(wait=False):
+        Path("large.bin").read_bytes()
+        shell("cat in.csv")
+    with recorded.cell(wait=False):
+        shell("echo new >> other.csv")
+    recorded.settle()
+    assert recorded.kept(recorded.reads(1)["in.csv"]) == IN
+    assert recorded.kept(recorded.reads(2)["other.csv"]) == IN
 
 
 @needs_recorder

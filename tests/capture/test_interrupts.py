@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from reprokit.capture import interrupts
-from reprokit.capture.interrupts import Held, Owed, deferred
+from reprokit.capture.interrupts import Held, Owed
 
 
 def interrupt() -> None:
@@ -19,7 +19,7 @@ def interrupt() -> None:
 
 def test_an_interrupt_waits_for_the_end_of_the_block() -> None:
     finished = False
-    with deferred() as held:
+    with Held() as held:
         interrupt()
         finished = True
     assert finished
@@ -30,7 +30,7 @@ def test_an_interrupt_waits_for_the_end_of_the_block() -> None:
 
 
 def test_two_interrupts_are_one() -> None:
-    with deferred() as held:
+    with Held() as held:
         interrupt()
         interrupt()
     with pytest.raises(KeyboardInterrupt):
@@ -40,15 +40,15 @@ def test_two_interrupts_are_one() -> None:
 
 def test_without_an_interrupt_nothing_happens() -> None:
     before = signal.getsignal(signal.SIGINT)
-    with deferred() as held:
+    with Held() as held:
         assert signal.getsignal(signal.SIGINT) is held
     held.deliver()
     assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_blocks_may_lie_in_each_other() -> None:
-    with deferred() as outer:
-        with deferred() as inner:
+    with Held() as outer:
+        with Held() as inner:
             interrupt()
         inner.deliver()
         assert outer.came
@@ -60,7 +60,7 @@ def test_an_exception_in_the_block_puts_the_handler_back() -> None:
     before = signal.getsignal(signal.SIGINT)
 
     def fail() -> None:
-        with deferred():
+        with Held():
             raise ValueError("ours")
 
     with pytest.raises(ValueError, match="ours"):
@@ -72,7 +72,7 @@ def test_an_exception_in_the_block_puts_the_handler_back() -> None:
 def test_a_handler_of_the_system_is_let_be(handler: signal.Handlers) -> None:
     before = signal.signal(signal.SIGINT, handler)
     try:
-        with deferred():
+        with Held():
             assert signal.getsignal(signal.SIGINT) is handler
     finally:
         signal.signal(signal.SIGINT, before)
@@ -82,7 +82,7 @@ def test_a_handler_of_the_user_is_called() -> None:
     called: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, frame: called.append(number))
     try:
-        with deferred() as held:
+        with Held() as held:
             interrupt()
             assert called == []
         held.deliver()
@@ -96,7 +96,7 @@ def test_other_threads_are_let_be() -> None:
     before = signal.getsignal(signal.SIGINT)
 
     def work() -> None:
-        with deferred():
+        with Held():
             seen.append(signal.getsignal(signal.SIGINT) is before)
 
     thread = threading.Thread(target=work)
@@ -109,7 +109,7 @@ def test_other_threads_are_let_be() -> None:
 
 
 def held_back() -> Held:
-    with deferred() as held:
+    with Held() as held:
         interrupt()
     return held
 

@@ -61,11 +61,11 @@ def test_what_is_too_much_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_very_many_small_prints_take_no_time() -> None:
     area = OutputArea()
-    began = time.perf_counter()
+    began = time.process_time()
     for _ in range(500_000):
         area.stream("stdout", "0123456789")
     assert len(area.outputs[0]["text"]) == 5_000_000
-    assert time.perf_counter() - began < 10  # it took minutes when each piece was appended to one string
+    assert time.process_time() - began < 10  # it took minutes when each piece was appended to one string
 
 
 class Wire:

@@ -129,3 +129,16 @@ def test_code_of_the_users_is_not_run_to_read_a_state() -> None:
     first = value.random()
     generator.restore(kept)
     assert value.random() == first
+
+
+def test_among_thousands_of_variables_what_is_new_is_seen_at_once_and_what_became_one_soon() -> None:
+    namespace: dict[str, Any] = {f"x{number}": number for number in range(6_500)}
+    census = Census(lambda: namespace)
+    census.all()
+    namespace["new"] = random.Random(1)
+    assert variables(census) == ["new"]
+    namespace["x7"] = random.Random(2)
+    seen = [variables(census) for _ in range(4)]
+    assert seen[-1] == ["x7", "new"]
+    namespace["new"] = random.Random(3)  # known by its name
+    assert variables(census) == ["x7", "new"]

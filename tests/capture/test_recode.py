@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import pickle
 import random
 import traceback
@@ -75,6 +76,22 @@ def test_nothing_of_it_can_be_seen() -> None:
         assert vars(held) == {}
     finally:
         undo()
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)
+def test_it_is_undone_in_any_order(order: tuple[int, ...]) -> None:
+    def own() -> str:
+        return "own"
+
+    code, calls = own.__code__, [[], [], []]  # type: ignore[var-annotated]
+    undo = [divert(own, noting(one)) for one in calls]
+    assert own() == "own"
+    assert [len(one) for one in calls] == [1, 1, 1]
+    for number in order:
+        one = undo[number]
+        assert one is not None
+        one()
+    assert own.__code__ is code
 
 
 def test_an_exception_passes_through() -> None:

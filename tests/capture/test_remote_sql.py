@@ -137,6 +137,24 @@ def test_a_real_dict_cursor(remoted: Remoted, server: dict[str, str]) -> None:
     assert [(use.rows, use.digest is not None) for use in told] == [(5, True)]
 
 
+@pytest.mark.parametrize("kind", [psycopg2.extras.DictCursor, psycopg2.extras.RealDictCursor])
+def test_rows_that_are_changed_after_they_came(remoted: Remoted, server: dict[str, str], kind: type) -> None:
+    select = "SELECT n, name, ARRAY[n] AS several FROM items ORDER BY n"
+    cells = []
+    for change in (False, True):
+        with remoted.cell() as told, closing(psycopg2.connect(**server, cursor_factory=kind)) as connection:
+            cursor = connection.cursor()
+            cursor.execute(select)
+            for row in cursor:
+                if change:
+                    row["name"] = "changed"
+                    row["several"].append(7)
+        cells.append([(use.rows, use.digest) for use in told])
+    assert cells[0] == cells[1]
+    assert [rows for rows, _ in cells[0]] == [5]
+    assert cells[0][0][1] is not None
+
+
 def test_writes_count_rows_and_talk_is_no_data(remoted: Remoted, server: dict[str, str]) -> None:
     with (
         remoted.cell() as told,
@@ -247,16 +265,20 @@ def test_other_drivers(remoted: Remoted, server: dict[str, str], driver: str) ->
     assert use.url.startswith(f"postgresql://127.0.0.1:{server['port']}")
 
 
-def test_nothing_is_left_behind(tmp_path: Path, server: dict[str, str]) -> None:
+@pytest.mark.parametrize("ended", [[0], [1, 0], [0, 1], [1, 0, 2], [0, 2, 1]], ids=str)
+def test_nothing_is_left_behind(ended: list[int], tmp_path: Path, server: dict[str, str]) -> None:
+    """By one run or by runs within runs, in whichever order they end."""
+
     def looks() -> list[object]:
         code = psycopg2.connect.__code__
         strategy = sqlalchemy.engine.cursor.CursorFetchStrategy
         return [psycopg2.connect, code, strategy.fetchall.__code__, dict(vars(psycopg2.extras.DictCursor))]
 
     before = looks()
-    remoted = Remoted(tmp_path)
+    remoted = [Remoted(tmp_path) for _ in ended]
     assert looks() != before
-    remoted.stop()
+    for number in ended:
+        remoted[number].stop()
     assert looks() == before
     with closing(psycopg2.connect(**server)) as connection:
         assert connection.cursor_factory is None

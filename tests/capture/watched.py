@@ -80,8 +80,9 @@ class Watched:
         self.worker.stop()
         return self.captures[-1]
 
-    def take(self, seq: int | None, patch: Patch) -> None:
+    def take(self, seq: int | None, patch: Patch | None) -> None:
         """Write a patch, as the session does to its journal."""
+        patch = patch or Patch()
         if seq is None:
             if "capture" in patch.set:
                 self.captures.append(Capture.from_dict(patch.set["capture"]))

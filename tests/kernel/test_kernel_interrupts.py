@@ -51,21 +51,21 @@ def test_while_awaiting(kernel: Kernel) -> None:
 # `slow` is called on the way there.
 ARM = """
 import os, signal, threading, time
-from reprokit.capture.files.files import Files
-original = Files.{moment}
-def slow(self, seq):
-    Files.{moment} = original
+from reprokit.capture.session import Session
+original = Session.{moment}
+def slow(*args, **options):
+    Session.{moment} = original
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(0.02)
-    return original(self, seq)
-Files.{moment} = slow
+    return original(*args, **options)
+Session.{moment} = slow
 """
 
 
 def test_during_the_capture_before_a_cell_it_reaches_the_users_code(kernel: Kernel) -> None:
     kernel.run("%load_ext reprokit")
     kernel.run("%repro start before")
-    kernel.run(ARM.format(moment="before_cell"))
+    kernel.run(ARM.format(moment="open_cell"))
     (error,) = kernel.run("open('never.txt', 'w').write('x')\ntime.sleep(60)")
     assert error["ename"] == "KeyboardInterrupt"
     assert "never.txt" in text([error])  # it is shown where it happened
@@ -82,7 +82,7 @@ def test_during_the_capture_before_a_cell_it_reaches_the_users_code(kernel: Kern
 def test_during_the_capture_after_a_cell_it_stops_what_follows_at_once(kernel: Kernel) -> None:
     kernel.run("%load_ext reprokit")
     kernel.run("%repro start after")
-    armed = kernel.send(ARM.format(moment="after_cell"))
+    armed = kernel.send(ARM.format(moment="close_cell"))
     request = kernel.send("open('kept.txt', 'w').write('x')\ntime.sleep(60)")  # queued, as in "run all cells"
     kernel.outputs_of(armed)
     assert [output["ename"] for output in kernel.outputs_of(request)] == ["KeyboardInterrupt"]
@@ -97,7 +97,7 @@ def test_during_the_capture_after_a_cell_it_stops_what_follows_at_once(kernel: K
 def test_after_very_short_cells_the_kernel_lives_on(kernel: Kernel) -> None:
     kernel.run("%load_ext reprokit")
     kernel.run("%repro start short")
-    for moment in ("before_cell", "after_cell") * 3:
+    for moment in ("open_cell", "close_cell") * 3:
         kernel.run(ARM.format(moment=moment))
         kernel.run("x = 1")
         kernel.run("x = 1")

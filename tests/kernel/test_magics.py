@@ -120,6 +120,14 @@ def test_everything_said_is_recorded(kernel: Kernel) -> None:
     assert run.config.values["password"] == "[redacted]"
 
 
+def test_with_jax_it_is_told_that_its_keys_are_not_seeded(kernel: Kernel) -> None:
+    kernel.run("%load_ext reprokit")
+    kernel.run("%repro start keys")
+    assert "JAX" not in text(kernel.run("%repro seed 5"))
+    kernel.run("import sys, types\nsys.modules['jax'] = types.ModuleType('jax')")
+    assert "jax.random.key(5)" in text(kernel.run("%repro seed 5"))
+
+
 def test_a_seed_at_the_start_gives_the_same_draws(kernel: Kernel) -> None:
     draw = "import random, numpy as np\n(random.random(), np.random.rand(), np.random.default_rng().random())"
     drawn = []

@@ -60,14 +60,15 @@ class Edits:
         self._snapshot: Snapshot = lambda name: None
         self._head_files: tuple[str, ...] = ()
         self._head: Marks = ()
+        self._head_folders: frozenset[str] = frozenset()  # of those files, when another commit is heard of
         self._count = 1
         self._pid = os.getpid()
 
-    def start(self) -> Patch:
+    def start(self) -> Patch | None:
         """Begin to listen to what this process writes; a replay is told what was edited."""
         if self._context.replayed is None:
             self._audit.start()
-        return Patch()
+        return None
 
     def knows(self, state: CodeState, files: Iterable[str], snapshot: Snapshot) -> None:
         """Tell what the code is at the start, and begin to watch it.
@@ -89,6 +90,7 @@ class Edits:
         except OSError as error:
             self._stats = {path: _mark(path) for path in code[:_MOST_STATS]}
             self._context.gap(_not_watched(error, len(code)))
+        self._watch_head()
 
     @property
     def has_snapshot(self) -> bool:
@@ -111,33 +113,37 @@ class Edits:
         taken, self._elsewhere = self._elsewhere, set()
         return taken
 
-    def before_cell(self, seq: int) -> Patch:
+    def before_cell(self, seq: int) -> Patch | None:
         """Find out what was changed since the last cell began, and by whom."""
         self._seq = seq
         changes = self._changes()
-        head = _marks(self._head_files)
-        if not changes and head == self._head:
+        if not changes and (self._head_folders or _marks(self._head_files) == self._head):
             self._own.clear()
-            return Patch()
+            return None
+        head = _marks(self._head_files)
         moved, self._head = head != self._head, head
         files = self._named(changes)
-        self._elsewhere |= {path for path in files if not path.startswith(self._paths.project + os.sep)}
+        inside = self._paths.project + os.sep
+        self._elsewhere |= {
+            path for path in files if not path.startswith(inside) and os.path.dirname(path) not in self._head_folders
+        }
         edited = sorted(path for path in files if self._is_code(path) and path not in self._own)
         self._own.clear()
         if changes.lost:
             self._context.gap(_lost(seq))
+            self._unhear()
         if edited:
             self._keep(seq, edited)
         if edited or moved:
             self._context.later(lambda: self._again(seq))
-        return Patch(set={"head": list(self._checked_out())}) if moved else Patch()
+        return Patch(set={"head": list(self._checked_out())}) if moved else None
 
-    def after_cell(self, seq: int) -> Patch:
+    def after_cell(self, seq: int) -> Patch | None:
         """Nothing: a change during a cell counts from the next one on."""
         self._seq = None
-        return Patch()
+        return None
 
-    def stop(self) -> Patch:
+    def stop(self) -> Patch | None:
         """Stop listening; a repository that was deleted meanwhile took the snapshot with it."""
         self._audit.stop()
         if self._folders is not None:
@@ -145,7 +151,7 @@ class Edits:
             self._folders = None
         state = self._first
         if state is None or os.path.isdir(os.path.join(state.repository, "objects")):
-            return Patch()
+            return None
         return self._rescued(state)
 
     # -- what changed ---------------------------------------------------------------------------
@@ -165,7 +171,23 @@ class Edits:
         branch = found[1] if len(found) > 1 else None
         self._head_files = _head_files(self._first.top, self._first.repository, branch)
         self._head = _marks(self._head_files)
+        self._watch_head()
         return found
+
+    def _watch_head(self) -> None:
+        """Be told when another commit is checked out or made, where that can be; else it is looked for each time."""
+        wanted = frozenset(os.path.dirname(path) for path in self._head_files)
+        folders = self._folders
+        try:
+            heard = folders is not None and all(folders.add(folder) for folder in wanted)
+        except OSError:  # too many are watched
+            heard = False
+        self._head_folders = wanted if heard else frozenset()
+
+    def _unhear(self) -> None:
+        """Go without the folders, when it is they that are lost."""
+        if self._folders is not None and self._folders.is_lost:
+            self._folders, self._head_folders = None, frozenset()
 
     def _changes(self) -> Changes:
         if self._folders is not None:

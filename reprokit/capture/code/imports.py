@@ -67,35 +67,35 @@ class Imports:
         places = {} if context.replayed is None else dict(context.replayed.places)
         self._stored = Stored(places) if places else None
 
-    def start(self) -> Patch:
+    def start(self) -> Patch | None:
         """In a replay, let what was kept be found first."""
         if self._stored is not None:
             sys.meta_path.insert(0, self._stored)
-        return Patch()
+        return None
 
-    def before_cell(self, seq: int) -> Patch:
+    def before_cell(self, seq: int) -> Patch | None:
         """Keep again what somebody changed since."""
         changed = self._edits.take_elsewhere()
         if changed:
             names = [name for name, origin in self._origins.items() if _holds(origin, changed)]
             now = time_ns()
             self._context.later(lambda: self._keep(seq, names, now))
-        return Patch()
+        return None
 
-    def after_cell(self, seq: int) -> Patch:
+    def after_cell(self, seq: int) -> Patch | None:
         """Look at new modules in the background (0.1 µs when there are none)."""
         count = len(sys.modules)
         if count != self._count and self._context.replayed is None:
             self._count = count
             now = time_ns()
             self._context.later(lambda: self._look(seq, now))
-        return Patch()
+        return None
 
-    def stop(self) -> Patch:
+    def stop(self) -> Patch | None:
         """Take away what a replay needed."""
         if self._stored in sys.meta_path:
             sys.meta_path.remove(self._stored)
-        return Patch()
+        return None
 
     # -- in the background ----------------------------------------------------------------------
 

@@ -26,7 +26,8 @@ _ENVIRONMENT = "environment"
 _SLOW = 100_000  # bytes: YAML beyond it would keep the background busy for long
 _KEYS = 500  # a file with more is data
 _ITEMS = 100  # of one list
-_NEWEST = 128  # variables looked at after each cell: new ones come last
+_NEWEST = 128  # variables looked at after a cell that made options: new ones come last
+_OFTEN = 16  # cells, after which they are looked at in any case: options may have been made long before
 _TOLD = 3  # changes named in one line
 
 
@@ -51,15 +52,16 @@ class Configuration:
         self._parsed: dict[str, str] = {}  # file → digest of what was parsed last
         self._seen: dict[str, Any] = {}  # variable → what tells whether it is another one now
         self._count = 0  # options among the newest variables
+        self._alive: tuple[int, ...] | None = None  # options anywhere
         self._tracked: Mapping[str, str] = {}
         self._blob: Callable[[str], bytes] | None = None
 
-    def start(self) -> Patch:
+    def start(self) -> Patch | None:
         """Look at the options of the script that starts the run; they may be local to a function."""
         self._context.later(self._know_background)
         for name, value in options.in_frames():
             self._take(name, value)
-        return Patch()
+        return None
 
     def _know_background(self) -> None:
         self._background = threading.get_ident()
@@ -74,32 +76,36 @@ class Configuration:
         with self._lock:
             return Config(values=dict(self._values), sources=dict(self._sources)).to_dict()
 
-    def before_cell(self, seq: int) -> Patch:
+    def before_cell(self, seq: int) -> Patch | None:
         """Nothing is to be seen before a cell."""
-        return Patch()
+        return None
 
-    def after_cell(self, seq: int) -> Patch:
+    def after_cell(self, seq: int) -> Patch | None:
         """Take up new options among the variables."""
         namespace = self._context.namespace()
         for name in self._seen.keys() & namespace.keys():
             self._take(name, namespace[name])
+        alive = options.alive()
+        if alive == self._alive and seq % _OFTEN:
+            return None
+        self._alive = alive
         newest = islice(reversed(namespace.values()), _NEWEST)  # type: ignore[call-overload]
         wanted = set(map(id, options.kinds()))  # not the types: a metaclass of the user's may have a hash of its own
         try:
             count = sum(map(wanted.__contains__, map(id, map(type, newest))))
         except RuntimeError:  # another thread made a variable just now
-            count = -1
+            count, self._alive = -1, None
         if count != self._count:
             self._count = count
             self._look(namespace)
-        return Patch()
+        return None
 
-    def stop(self) -> Patch:
+    def stop(self) -> Patch | None:
         """Take the last word of everything that may have changed without being made anew."""
         self._seen.clear()
         self._look(self._context.namespace())
         self._merge_all(options.of_hydra())
-        return Patch()
+        return None
 
     def saw(self, reads: Sequence[Mapping[str, Any]]) -> None:
         """Hear which files a cell read, as ``FileUse`` dictionaries: configuration among them is parsed."""

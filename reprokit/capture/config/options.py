@@ -16,7 +16,7 @@ from typing import Any
 
 from reprokit.capture import redact
 
-__all__ = ["in_frames", "kinds", "of_hydra", "read", "token"]
+__all__ = ["alive", "in_frames", "kinds", "of_hydra", "read", "token"]
 
 _DEPTH = 20
 _REFERENCE = re.compile(r"\$\{(?P<dots>\.*)(?P<path>[\w.\[\]-]+)\}")
@@ -31,6 +31,14 @@ def kinds() -> frozenset[type]:
 def _kinds(argparse: ModuleType | None, omegaconf: ModuleType | None) -> frozenset[type]:
     found = (getattr(argparse, "Namespace", None), getattr(omegaconf, "DictConfig", None))
     return frozenset(kind for kind in found if isinstance(kind, type))
+
+
+def alive() -> tuple[int, ...]:
+    """Return what is another whenever an object that holds options was made or went, at the cost of one look.
+
+    Each object counts as a use of its type. One that replaced another leaves the number as it was.
+    """
+    return tuple(map(sys.getrefcount, kinds()))
 
 
 def in_frames() -> Iterator[tuple[str, Any]]:

@@ -17,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -92,16 +93,25 @@ def token() -> Token:
     """
     path = tuple(sys.path)
     marks: list[object] = [path]
-    for folder in path:
-        if folder.endswith(_SITE_NAMES):
-            try:
-                found = os.stat(folder)
-            except OSError:
-                continue
-            marks.append((found.st_ino, found.st_mtime_ns))
+    for folder in _sites(path):
+        try:
+            found = os.stat(folder)
+        except OSError:
+            continue
+        marks.append((found.st_ino, found.st_mtime_ns))
     if _CONDA:
         marks.append(_mark(_CONDA))
     return tuple(marks)
+
+
+def places() -> tuple[str, ...]:
+    """Return the folders whose change makes another token."""
+    return (*_sites(tuple(sys.path)), *([_CONDA] if _CONDA else []))
+
+
+@lru_cache(maxsize=4)
+def _sites(path: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(folder for folder in path if folder.endswith(_SITE_NAMES))
 
 
 def changed(previous: Token) -> bool:

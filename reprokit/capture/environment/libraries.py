@@ -51,24 +51,24 @@ class Libraries:
         self._count = 0
         self._told: set[str] = set()
 
-    def start(self) -> Patch:
+    def start(self) -> Patch | None:
         """Have the machine's own packages noted."""
         self._context.later(self._note_machine)
-        return Patch()
+        return None
 
-    def before_cell(self, seq: int) -> Patch:
+    def before_cell(self, seq: int) -> Patch | None:
         """Nothing is loaded before a cell."""
-        return Patch()
+        return None
 
-    def after_cell(self, seq: int) -> Patch:
+    def after_cell(self, seq: int) -> Patch | None:
         """Look in the background when modules were imported (0.1 µs when none were)."""
         count = len(sys.modules)
         if count != self._count:
             self._count = count
             self._context.later(self._look)
-        return Patch()
+        return None
 
-    def stop(self) -> Patch:
+    def stop(self) -> Patch | None:
         """Say what was loaded without an import."""
         return self._new()
 

@@ -48,24 +48,26 @@ class Threads:
         self._found: tuple[Asked, ...] = ()
         self._told: dict[str, int] = {}  # library's path → threads
 
-    def start(self) -> Patch:
+    def start(self) -> Patch | None:
         """Find what is loaded, in the background."""
         self._look()
-        return Patch()
+        return None
 
-    def before_cell(self, _seq: int) -> Patch:
+    def before_cell(self, _seq: int) -> Patch | None:
         """Tell what was found since the last cell."""
-        return self._changed()
+        self._changed()
+        return None
 
-    def after_cell(self, _seq: int) -> Patch:
+    def after_cell(self, _seq: int) -> Patch | None:
         """Look for libraries that the cell's imports brought."""
         if len(sys.modules) != self._modules:
             self._look()
-        return Patch()
+        return None
 
-    def stop(self) -> Patch:
+    def stop(self) -> Patch | None:
         """Tell what the last cell brought or changed."""
-        return self._changed()
+        self._changed()
+        return None
 
     def _look(self) -> None:
         self._modules = len(sys.modules)
@@ -77,11 +79,10 @@ class Threads:
         if found != self._found:
             self._found = found
 
-    def _changed(self) -> Patch:
+    def _changed(self) -> None:
         libraries = [library.to_dict() for asked in self._found if (library := self._asked(asked)) is not None]
         if libraries:
             self._context.emit(None, Patch(add={"libraries": libraries}))
-        return Patch()
 
     def _asked(self, asked: Asked) -> Library | None:
         """Return the library with its number of threads, None when that is known already."""
@@ -125,7 +126,7 @@ def _mapped() -> Iterator[tuple[str, str]]:
 
 def _asked(path: str, kind: str) -> Asked | None:
     try:
-        library = ctypes.CDLL(path, mode=os.RTLD_NOLOAD | os.RTLD_NOW)
+        library = ctypes.PyDLL(path, mode=os.RTLD_NOLOAD | os.RTLD_NOW)  # to ask takes no time
     except OSError:  # mapped, but not as a library
         return None
     if kind == "openmp":
@@ -138,7 +139,7 @@ def _name(path: str) -> str:
     return os.path.basename(path).partition(".so")[0]
 
 
-def _openblas(library: ctypes.CDLL, path: str) -> Asked | None:
+def _openblas(library: ctypes.PyDLL, path: str) -> Asked | None:
     for before, after in _OPENBLAS:
         threads = getattr(library, f"{before}get_num_threads{after}", None)
         if threads is not None:
@@ -158,7 +159,7 @@ def _openblas(library: ctypes.CDLL, path: str) -> Asked | None:
     return Asked(told, threads)
 
 
-def _mkl(library: ctypes.CDLL, path: str) -> Asked | None:
+def _mkl(library: ctypes.PyDLL, path: str) -> Asked | None:
     threads = getattr(library, "MKL_Get_Max_Threads", None)
     if threads is None:
         return None
@@ -175,7 +176,7 @@ def _mkl(library: ctypes.CDLL, path: str) -> Asked | None:
     return Asked(Library(name=_name(path), kind="blas", path=path, version=version, detail=detail), threads)
 
 
-def _blis(library: ctypes.CDLL, path: str) -> Asked | None:
+def _blis(library: ctypes.PyDLL, path: str) -> Asked | None:
     threads = getattr(library, "bli_thread_get_num_threads", None)
     if threads is None:
         return None
@@ -183,7 +184,7 @@ def _blis(library: ctypes.CDLL, path: str) -> Asked | None:
     return Asked(Library(name=_name(path), kind="blas", path=path, version=version), threads)
 
 
-def _text(library: ctypes.CDLL, function: str) -> str:
+def _text(library: ctypes.PyDLL, function: str) -> str:
     ask = getattr(library, function, None)
     if ask is None:
         return ""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -18,6 +19,7 @@ from reprokit.capture import swallowed
 __all__ = ["Audit"]
 
 OnFile = Callable[[Any, str], None]
+OnStart = Callable[[Sequence[Any], Any], None]
 
 
 class Audit:
@@ -25,14 +27,19 @@ class Audit:
 
     Args:
         on_file: called with a path as it was given, before it happens, and "read", "write" (its old
-            content is lost), "create" (it is made, or that fails), "update" (its old content matters),
+            content is lost), "create" (it is made, or that fails), "update" (its old content matters), "append" (so it
+            does, but cannot be read),
             "source" (it is renamed), "target" (something is renamed onto it) or "remove".
         on_network: called with "host:port" or a host name.
+        on_start: called with the words of a command that is about to be started, and the folder, or None; a fork
+            has no words. What it opens itself is not passed on.
     """
 
-    def __init__(self, on_file: OnFile, on_network: Callable[[str], None]) -> None:
+    def __init__(self, on_file: OnFile, on_network: Callable[[str], None], on_start: OnStart | None = None) -> None:
         self._on_file = on_file
         self._on_network = on_network
+        self._on_start = on_start
+        self._starting = 0  # the thread that looks at a command
 
     def start(self) -> None:
         """Begin to pass events on."""
@@ -48,7 +55,7 @@ class Audit:
         """Pass on one event."""
         if event == "open":
             path, mode, flags = args
-            if not isinstance(path, int):
+            if not isinstance(path, int) and not (self._starting and self._starting == threading.get_ident()):
                 self._on_file(path, _access(mode, flags))
         elif event in ("os.rename", "os.link"):
             self._on_file(_in_folder(args[0], args[2]), "source")
@@ -56,16 +63,28 @@ class Audit:
         elif event == "os.remove":
             self._on_file(_in_folder(args[0], args[1]), "remove")
         elif event == "os.truncate":
-            self._on_file(args[0], "update")
+            if (path := _of_descriptor(args[0]) if isinstance(args[0], int) else args[0]) is not None:
+                self._on_file(path, "update")
         elif event == "sqlite3.connect":
             self._on_file(_database(args[0]), "update")
         elif event == "socket.connect":
             self._on_network(_address(args[1]))
         elif event == "socket.getaddrinfo":
             self._on_network(str(args[0]))
+        elif self._on_start is not None and event in _STARTS:
+            self._starting = threading.get_ident()
+            try:
+                self._on_start(*_command(event, args))
+            finally:
+                self._starting = 0
 
 
-_EVENTS = frozenset(
+_STARTS = frozenset(
+    (
+        "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "pty.spawn",
+    )
+)  # fmt: skip
+_EVENTS = _STARTS | frozenset(
     {
         "open",
         "os.rename",
@@ -90,6 +109,7 @@ def _install() -> None:
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
     if event in _EVENTS and _listeners:
+        __tracebackhide__ = True  # what a signal handler of the user's raises here is theirs
         for listener in tuple(_listeners):
             try:
                 listener.hear(event, args)
@@ -105,17 +125,34 @@ def _access(mode: str | None, flags: int | None) -> str:
         return "read"
     if flags & os.O_EXCL and flags & os.O_CREAT:
         return "create"
-    return "write" if flags & os.O_TRUNC else "update"
+    if flags & os.O_TRUNC:
+        return "write"
+    return "update" if flags & os.O_RDWR else "append"
+
+
+def _command(event: str, args: tuple[Any, ...]) -> tuple[Sequence[Any], Any]:
+    """Return the words of a command, and the folder that it is started in."""
+    if event == "subprocess.Popen":
+        words = args[1]
+        return ([words] if isinstance(words, (str, bytes)) else list(words)), args[2]
+    if event == "os.system":
+        return ["sh", "-c", os.fsdecode(args[0])], None
+    if event == "os.spawn":
+        return list(args[2]), None
+    return (list(args[1]) if event in ("os.exec", "os.posix_spawn") else []), None
+
+
+def _of_descriptor(descriptor: int) -> str | None:
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}")
+    except OSError:
+        return None
 
 
 def _in_folder(path: Any, folder: int) -> Any:
     """Return a path that was given relative to an open folder as an absolute one, where that is known."""
-    if folder < 0:
-        return path
-    try:
-        return os.path.join(os.readlink(f"/proc/self/fd/{folder}"), os.fsdecode(path))
-    except OSError:
-        return path
+    place = None if folder < 0 else _of_descriptor(folder)
+    return path if place is None else os.path.join(place, os.fsdecode(path))
 
 
 def _database(name: Any) -> Any:

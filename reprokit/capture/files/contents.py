@@ -20,6 +20,7 @@ from typing import Protocol
 
 from reprokit.capture import redact
 from reprokit.capture.files.scan import Key, key_of
+from reprokit.descriptor import borrow, give_back
 from reprokit.store.objects import Objects
 
 __all__ = ["Content", "Contents"]
@@ -230,8 +231,11 @@ class Contents:
 
 
 def _start(path: str | os.PathLike[str]) -> bytes:
-    with _open(path, "rb", buffering=0) as file:
-        return file.read(_START)
+    fd = borrow(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.pread(fd, _START, 0)
+    finally:
+        give_back(fd)
 
 
 def _mapped_inodes() -> frozenset[int]:

@@ -14,11 +14,12 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from reprokit.capture.files.audit import Audit
+from reprokit.capture.files.basic import Basic
 from reprokit.capture.files.contents import Content, Contents
 from reprokit.capture.files.handles import Handles
 from reprokit.capture.files.history import History
@@ -27,7 +28,6 @@ from reprokit.capture.files.merge import AT_ONCE, Merge, state_of
 from reprokit.capture.files.observers import Observers
 from reprokit.capture.files.paths import Paths
 from reprokit.capture.files.rows import Rows
-from reprokit.capture.files.scan import Key
 from reprokit.capture.files.traces import Traces
 from reprokit.capture.files.tracked import Tracked
 from reprokit.capture.files.uses import Debt, Debts, Use
@@ -39,6 +39,8 @@ __all__ = ["Files"]
 
 _TOGETHER = 1_000  # records that are told at once
 _PILE = 500  # files that are not hashed yet, about 1 kB of memory each
+_MOST = 10_000  # of them; beyond it cells wait, so that memory has an end
+_PATIENCE_S = 5.0  # for the background to hash anything at all
 
 
 class Files:
@@ -49,7 +51,7 @@ class Files:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._paths = Paths(context.project, context.ignored, context.settings.ignore)
-        self._audit = Audit(self._on_file, self._on_network)
+        self._audit = Audit(self._on_file, self._on_network, self._on_start)
         skipped = frozenset(os.path.realpath(path) for path in context.ignored)
         self._observers = Observers(self._paths, skipped, self._connected)
         self._background: int | None = None  # the thread that hashes: what it opens is not the user's
@@ -59,10 +61,11 @@ class Files:
         self._contents = Contents(context.objects, context.settings.store_limit, self._announce, tracker, self._hushed)
         self._debts = Debts(self._contents.of, self._rescued, self._guard)
         self._history = History()
-        self._handles = Handles(state_of)
+        self._handles = Handles(state_of, lambda path: self._debts.owed(path) is not None)
         keep = lambda data: context.objects.put_bytes(data, durable=False)  # noqa: E731
         self._rows = Rows(self._paths, self._contents, self._debts, self._snapshot, keep, self._give_way)
         self._literals: Literals | None = None
+        self._source = ""  # of the cell
         self._merge = self._new_merge()
         self._open = False
         self._handed = self._settled = 0  # cells: by the user's thread, and in the background
@@ -70,16 +73,17 @@ class Files:
         self._pid = os.getpid()
         self._hosts: set[str] = set()
         self._pipes: set[str] = set()
-        self._before: dict[str, Key] | None = None
+        self._basic: Basic | None = None
         self._folders: set[str] = set()  # that existed at the start and were not told yet
         self._copies = context.objects.root.parent / "runs" / context.run_id / "before"
         self._told = self.capture()
+        self._stood = self._observers.standing
 
-    def start(self) -> Patch:
+    def start(self) -> Patch | None:
         """Begin to listen; the tree is watched once the code snapshot has read it."""
         self._audit.start()
         self._context.later(self._begin_watching)
-        return Patch()
+        return None
 
     def knows(self, tracked: Mapping[str, str], blob: Callable[[str], bytes] | None = None) -> None:
         """Tell which files the code snapshot holds: absolute path → git blob id, and how to read one."""
@@ -88,46 +92,54 @@ class Files:
 
     def expects(self, source: str) -> None:
         """Tell the source of the cell that is about to run: the folders that it names are watched."""
+        self._source = source
         if self._literals is not None:
             self._literals.look(source)
+        elif self._basic is not None:
+            self._basic.expects(source)
 
-    def before_cell(self, seq: int) -> Patch:
+    def before_cell(self, seq: int) -> Patch | None:
         """Begin a cell: what happened since the last one is nobody's."""
         observers = self._observers
-        if observers.tap is not None:
-            self._drop(observers.tap.take())
+        if observers.tap is not None and (traces := observers.tap.take()):
+            self._drop(traces)
         if observers.watch is not None:
-            drained = observers.watch.drain(reads=not observers.is_exact)
-            self._history.changed_by_others(path for path, seen in drained.items() if seen.written)
+            if drained := observers.watch.drain(reads=not observers.is_exact):
+                self._history.changed_by_others(path for path, seen in drained.items() if seen.written)
             observers.watch.settle()
-        elif observers.scanning:
-            self._before = observers.scan()
         for path in self._handles:  # its bytes can go without anybody hearing of it
             self._debts.settle_path(path, AT_ONCE)
+        self._handles.begin()
         self._hosts = set()
         self._merge = self._new_merge()
         self._open = True
-        return Patch()
+        if self._basic is not None:
+            self._basic.before_cell()
+        return None
 
-    def after_cell(self, seq: int) -> Patch:
+    def after_cell(self, seq: int) -> Patch | None:
         """End a cell: name its files now, hash them in the background."""
         self._open = False
         self._see(seq)
         merge = self._merge
-        uses = merge.finish()
-        if uses:
+        if merge.uses and (uses := merge.finish()):
             merge.note(uses)
+            self._handles.remember(uses)
             # Written before the work is handed over: what the background then finds out is the last word.
             self._context.emit(seq, Patch(add=self._rows.pending(uses)))
             self._handed += 1
             self._context.later(lambda: self._settle_cell(seq, uses))
-        return Patch(add={"network": sorted(self._hosts)} if self._hosts else {})
+            if len(self._debts) > _MOST:
+                self._wait_for_background()
+        return Patch(add={"network": sorted(self._hosts)}) if self._hosts else None
 
-    def stop(self) -> Patch:
+    def stop(self) -> Patch | None:
         """Stop listening and say how much was seen."""
         with contextlib.ExitStack() as last:  # all of it, even when one part fails
             last.callback(shutil.rmtree, self._copies, ignore_errors=True)
             last.callback(self._observers.stop)
+            if self._basic is not None:
+                last.callback(self._basic.stop)
             self._audit.stop()
             self._observers.look_back()
             capture = self.capture()
@@ -158,11 +170,19 @@ class Files:
     # -- what is heard ---------------------------------------------------------------------------
 
     def _on_file(self, given: str | bytes, access: str) -> None:
-        if not self._open or self._contents.reading or os.getpid() != self._pid:
+        if not self._open or self._contents.reading:
+            return
+        if os.getpid() != self._pid:
+            if self._basic is not None:
+                self._basic.in_child(given, access)
             return
         path = self._paths.absolute(given)
         if threading.get_ident() != self._background and self._paths.is_data(path):
             self._merge.hear(path, access)
+
+    def _on_start(self, words: Sequence[str], folder: str | None) -> None:
+        if self._open and self._basic is not None and threading.get_ident() != self._background:
+            self._basic.started(words, os.path.abspath(folder or "."))
 
     def _on_network(self, address: str) -> None:
         if self._open and os.getpid() == self._pid:
@@ -182,22 +202,23 @@ class Files:
         """Add what the audit hook did not hear: C libraries and child processes."""
         observers, merge = self._observers, self._merge
         if observers.tap is not None:
-            merge.add_traces(observers.tap.take())
+            if traces := observers.tap.take():
+                merge.add_traces(traces)
             observers.look_back()
         for path in self._handles.changed():
             merge.add_held(path)
+        for path, inode in self._handles.used(self._source, self._context.namespace):
+            merge.add_held_read(path, inode)
         self._handles.look(merge.opened)
         if observers.watch is not None:
-            self._see_tree(observers.watch.drain(reads=not observers.is_exact))
+            if drained := observers.watch.drain(reads=not observers.is_exact):
+                self._see_tree(drained)
             if observers.has_overflowed():
                 message = "so many files were used at once that some were not seen"
                 remedy = "use fewer files in one cell"
                 self._context.gap(Gap(aspect=self.aspect, message=message, remedy=remedy, cell=seq))
-        elif self._before is not None:
-            for path, key in (observers.scan() or {}).items():
-                before = self._before.get(path)
-                if (before is None or before[:4] != key[:4]) and self._paths.is_data(path):
-                    merge.add_changed(path, before)
+        elif self._basic is not None:
+            self._basic.after_cell(merge)
         self._tell_tier()
 
     def _see_tree(self, happened: Mapping[str, Seen]) -> None:
@@ -240,6 +261,9 @@ class Files:
         trouble = self._observers.begin(self._copies)
         if trouble:
             self._context.gap(Gap(aspect=self.aspect, message=trouble, remedy="see `reprokit doctor`"))
+        if self._observers.scanning:
+            self._basic = Basic(self._paths, self._on_file, self._observers.scan, self._context)
+            self._basic.begin(self._copies)
         watch = self._observers.watch
         if watch is not None:
             self._folders = watch.folders() - {self._paths.project}
@@ -256,6 +280,8 @@ class Files:
             # A disk takes hundreds of files in the time of ten: when cells wait, they are told together.
             if self._settled == self._handed or sum(_length(rows) for _, rows, _ in self._ready) > _TOGETHER:
                 self._tell_ready()
+                if not self._open:
+                    self._handles.look_for_readers()
         self._tell_folders(path for path, use in uses.items() if use.written)
 
     def _tell_ready(self) -> None:
@@ -275,6 +301,9 @@ class Files:
 
     def _tell_tier(self) -> None:
         """Write down at once that less was seen than hoped: the process may not live to its end."""
+        if self._observers.standing == self._stood:
+            return
+        self._stood = self._observers.standing
         capture = self.capture()
         if capture != self._told:
             self._told = capture
@@ -311,6 +340,14 @@ class Files:
         """Let the user's cell have most of the processor while it runs, unless what is owed piles up."""
         if self._open and len(self._debts) < _PILE:
             time.sleep(2 * min(worked_s, 0.01))
+
+    def _wait_for_background(self) -> None:
+        """Wait until fewer files are owed; not for a background that does nothing any more."""
+        left, until = len(self._debts), time.monotonic() + _PATIENCE_S
+        while len(self._debts) > _MOST and time.monotonic() < until:
+            time.sleep(0.002)
+            if len(self._debts) < left:
+                left, until = len(self._debts), time.monotonic() + _PATIENCE_S
 
     def _guard(self, path: str, on: bool) -> None:
         if self._observers.tap is not None:

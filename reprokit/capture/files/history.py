@@ -52,6 +52,11 @@ class History:
         """Return the bytes that the run last saw in a file, as far as nobody else changed it since."""
         return self._states.get(path)
 
+    def twin(self, links: tuple[int, int]) -> Debt | None:
+        """Return the bytes that the run last saw in a file by any of its names, by device and inode."""
+        found = (debt for debt in self._states.values() if debt.key is not None and debt.key[:2] == links)
+        return max(found, key=lambda debt: debt.key[3:] if debt.key is not None else (), default=None)
+
     def is_foreign(self, path: str) -> bool:
         """Return whether the file may be another than the code snapshot saw, for all that is known."""
         return self._forgot or hash(path) in self._foreign or self.was_written(path)

@@ -23,6 +23,8 @@ from reprokit.capture.files.watch import Seen
 __all__ = ["AT_ONCE", "Merge", "state_of"]
 
 AT_ONCE = 64 * 10**6  # bytes: what may be hashed on the user's path before it is overwritten (about 50 ms)
+_SOON = 8 * 10**6  # bytes: what is hashed before a program starts that is told a file, and may change it
+_LINKED = 64  # changed files that are looked at for other names
 _EARLY = 300  # files of a cell that are hashed while it runs: more of them would slow it down
 _CLOCK_NS = 10_000_000  # files are stamped with a clock that lags by up to a tick, 10 ms at 100 Hz
 
@@ -70,6 +72,7 @@ class Merge:
         self.uses: dict[str, Use] = {}
         self.opened: list[str] = []  # for writing, by this process
         self._early = 0
+        self._kept: dict[tuple[int, int], tuple[str, str | None]] = {}  # changed files with more names, and a copy
 
     # -- as it happens: Python's own opens ------------------------------------------------------------
 
@@ -80,18 +83,41 @@ class Merge:
             return
         if access == "create" and os.path.lexists(path):
             return  # it will fail
+        if access in ("told", "used", "output"):
+            self._hear_name(path, access)
+            return
         use = self.uses.get(path)
         if use is None:
             use = self.uses[path] = Use(before=self._first_look(path))
             use.written = self._is_made(path, use.before)
-        if access in ("read", "source") or (access == "update" and use.before is not None and not use.written):
+        elif use.told == "output" and not use.written:
+            use.written = state_of(path) != use.before  # who was told to make it has
+        in_place = access in ("update", "append") and use.before is not None and not use.written
+        if access in ("read", "source") or in_place:
+            use.blind = access == "append" and (use.blind or not use.read)
             self._will_read(path, use)
         if access == "source":
             self._debts.settle_path(path, AT_ONCE)
         elif access != "read":
             self.opened.append(path)
-            use.written = use.written or access != "update"  # an update that changes nothing is none
+            use.written = use.written or access not in ("update", "append")  # one that changes nothing is none
             self._debts.settle_path(path, AT_ONCE)
+            if (twin := self._debts.twin(path, use.before)) is not None:
+                self._debts.settle_path(twin.path, AT_ONCE)
+
+    def _hear_name(self, path: str, access: str) -> None:
+        """Take in that a library or a program is told a file: what became of it then, its state tells at the end."""
+        use = self.uses.get(path)
+        if use is not None and (use.read or use.written or access != "output"):
+            self._debts.settle_path(path, _SOON)
+            return
+        before = self._first_look(path)
+        if before is None and access != "output":
+            return
+        use = self.uses[path] = Use(before=before, source="process", told=access)
+        if access != "output":
+            self._will_read(path, use)
+        self._debts.settle_path(path, _SOON)
 
     def _first_look(self, path: str) -> Key | None:
         try:
@@ -127,6 +153,11 @@ class Merge:
 
     def add_traces(self, traces: Traces) -> None:
         """Add what all processes did, in the order in which they did it."""
+        self._kept = {}
+        changed = [path for path, trace in traces.paths.items() if trace.opened or trace.changed]
+        for path in changed[:_LINKED]:
+            if (links := _links(path)) is not None:
+                self._kept[links] = (path, traces.paths[path].copy)
         for path, trace in traces.paths.items():
             if self._paths.is_data(path):
                 self._add_trace(path, trace)
@@ -150,6 +181,7 @@ class Merge:
         if os.getpid() in trace.pids:
             self.opened.append(path)
         use.read = trace.read or trace.reread
+        use.blind = trace.blind and not trace.reread
         debt = self._debt_before(path, trace, heard, now, changed)
         use.own = trace.reread
         if trace.read:
@@ -169,14 +201,47 @@ class Merge:
     def _debt_before(self, path: str, trace: Trace, heard: Use | None, now: Key | None, changed: bool) -> Debt | None:
         """Return the bytes that a path had before the cell."""
         if not changed:
-            same = now is not None and (self._is_old(now) or self._is_last(path, now) or _saw(heard, now))
-            return self._debts.owe(path, now) if same and now is not None else None
+            if now is not None and self._is_same(path, now, heard):
+                return self._debts.owe(path, now)
+            return self._changed_elsewhere(path, heard, now)
         if heard is not None and heard.old is not None:
             return heard.old
         if trace.moved_to is not None and (key := state_of(trace.moved_to)) is not None:
             return self._debts.owe(trace.moved_to, key)
         debt = self._debts.owed(path) or self._history.last(path) if self._watched(path) else None
-        return Debt(path, None) if debt is None and trace.copy is not None else debt
+        if debt is None and trace.read:
+            return Debt(path, None) if trace.copy is not None else self._known_elsewhere(path)
+        return debt
+
+    def _is_same(self, path: str, now: Key, heard: Use | None) -> bool:
+        """Return whether a file that was not changed by this name has the bytes that it had before the cell."""
+        if heard is not None and heard.before is not None and not heard.written:
+            return heard.before[:4] == now[:4]  # rights and further names change its last time alone
+        if self._kept.get(now[:2], (path,))[0] != path:  # by another: only much older times are believed
+            return min(now[3], now[4]) < self.began_ns - _CLOCK_NS
+        return self._is_old(now) or self._is_last(path, now)
+
+    def _known_elsewhere(self, path: str) -> Debt | None:
+        """Return the bytes that a file had before the cell changed it, when another of its names was read."""
+        links = _links(path)
+        if links is None:
+            return None
+        olds = (use.old for use in self.uses.values() if use.old is not None)
+        found = next((old for old in olds if old.key is not None and old.key[:2] == links), self._history.twin(links))
+        return found if found is not None and _links(found.path) == links else None  # an inode may be another's by now
+
+    def _changed_elsewhere(self, path: str, heard: Use | None, now: Key | None) -> Debt | None:
+        """Return the bytes that a file had before the cell changed it by another of its names."""
+        debt = None if heard is None else heard.old
+        if debt is not None and (debt.copy is not None or not debt.is_lost):
+            return debt
+        other, kept = self._kept.get(now[:2], (path, None)) if now is not None else (path, None)
+        copy = _second(kept, str(len(self.uses)))
+        if copy is None:
+            return debt or (None if other == path else self._debts.owed(path) or self._history.last(path))
+        debt = debt or Debt(path, None)
+        debt.copy = copy
+        return debt
 
     def _set_old(self, path: str, use: Use, debt: Debt | None) -> None:
         use.old = debt
@@ -193,6 +258,9 @@ class Merge:
         owed = self._debts.owed(path)
         if owed is not None:
             owed.moved = trace.moved_to
+        twin = None if trace.copy is None else self._debts.twin(path, state_of(path))
+        if twin is not None and twin.copy is None and twin.is_lost:
+            twin.copy = _second(trace.copy, f"{len(self.uses)}t")
         for wanting in (debt, owed):
             if wanting is not None and wanting.copy is None and wanting.is_lost:
                 wanting.copy = trace.copy
@@ -207,7 +275,11 @@ class Merge:
 
     def add_changed(self, path: str, before: Key | None) -> None:
         """Add a file that two scans show to have been written."""
-        use = self.uses.setdefault(path, Use(before=before, source="tree"))
+        use = self.uses.get(path)
+        if use is None:
+            there = before is not None
+            use = self.uses[path] = Use(before=before, source="tree", grown=there, doubtful=there)
+            self._set_last(path, use)
         use.written = True
         if use.read and use.before != before:  # Python read what the cell had already written
             use.own = True
@@ -242,6 +314,19 @@ class Merge:
         use.written = True
         if not use.read:
             use.read = True
+            self._set_last(path, use)
+
+    def add_held_read(self, path: str, inode: tuple[int, int]) -> None:
+        """Add a read by way of a descriptor of an earlier cell, which leads to the file that it led to then."""
+        use = self.uses.setdefault(path, Use(before=None, source="python", exact=True))
+        if use.read or use.written:
+            return
+        use.read = True
+        key = state_of(path)
+        if key is not None and key[:2] == inode and (self._is_old(key) or self._is_last(path, key)):
+            use.own = self._history.is_product(path, key)
+            use.old = self._debts.owe(path, key)
+        else:
             self._set_last(path, use)
 
     def add_kept_open(self, path: str) -> None:
@@ -299,22 +384,34 @@ class Merge:
         now = None if use.exact and not use.written else state_of(path)
         if not use.exact and use.source == "python":
             self._conclude(path, use, now)
+        elif use.told:
+            self._conclude_told(use, now)
         if use.written and now is not None:
             use.new = Debt(path, now)
             self._history.wrote(path, use.new)
         if use.written and (now is None or self._paths.is_scratch(path)):
             use.written = False  # it was transient
             use.read = use.read and not use.own
+        use.read = use.read and not (use.blind and not use.written)
         return use.read or use.written
 
     def _conclude(self, path: str, use: Use, now: Key | None) -> None:
         """What Python was about to do: did it?"""
         if not use.written and use.read:
             use.written = now is not None and use.before is not None and now[:4] != use.before[:4]
+            use.doubtful = use.written and use.blind
         if use.read and use.before is None:
             use.read = use.own  # it did not exist when it was opened
         if use.read and now is not None and not os.access(path, os.R_OK):
             use.read = False  # the user's own attempt failed too
+
+    def _conclude_told(self, use: Use, now: Key | None) -> None:
+        """What was done with a file that a library or a program was told?"""
+        if now is None or (use.before is not None and now[:4] == use.before[:4]):
+            return
+        use.written = True
+        if use.told == "told" and use.read:
+            use.read, use.grown = False, True  # it may have been made anew: what it begins with now tells
 
     def note(self, uses: Mapping[str, Use]) -> None:
         """Note in the history how the cell leaves its files, and owe what is not hashed yet."""
@@ -326,8 +423,25 @@ class Merge:
                 self._history.saw(path, use.old)
 
 
-def _saw(heard: Use | None, key: Key) -> bool:
-    return heard is not None and not heard.written and heard.before == key
+def _links(path: str) -> tuple[int, int] | None:
+    """Return the device and inode of a file that has other names too."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino) if status.st_nlink > 1 and stat.S_ISREG(status.st_mode) else None
+
+
+def _second(copy: str | None, mark: str) -> str | None:
+    """Return another name for a kept copy: whoever hashes one removes it."""
+    if copy is None:
+        return None
+    name = f"{copy}-{mark}"
+    try:
+        os.link(copy, name)
+    except OSError:
+        return None
+    return name
 
 
 def _remove(paths: Iterable[str]) -> None:

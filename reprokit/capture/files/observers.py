@@ -88,7 +88,8 @@ class Observers:
         """Look whether the recorder overlooked anything since the last call."""
         if self.tap is not None:
             self._lost += self.tap.recorder.take_lost()
-            self._opaque.update(dict.fromkeys(self.tap.recorder.opaque()))
+            if opaque := self.tap.recorder.opaque():
+                self._opaque.update(dict.fromkeys(opaque))
 
     def has_overflowed(self) -> bool:
         """Return whether the watch, on which all hangs, lost events since the last call."""
@@ -102,6 +103,11 @@ class Observers:
         self._overflowed = self._overflowed or found is None
         return found
 
+    @property
+    def standing(self) -> tuple[object, ...]:
+        """What ``capture`` hangs on, cheap to compare."""
+        return self.tap, self.watch, self.scanning, self._lost, len(self._opaque), self._overflowed
+
     def capture(self) -> Capture:
         """Return the tier reached, and why not a better one."""
         tier = "complete" if self.is_exact else "watch" if self.watch is not None or self.tap is not None else "basic"
@@ -111,7 +117,7 @@ class Observers:
     def _reasons(self, tier: str) -> list[str]:
         reasons = []
         if tier == "basic":
-            reasons.append("only files that Python itself opens are seen as read")
+            reasons.append("of what libraries and programs read, only files that they are told by name are seen")
         elif self.tap is None:
             reasons.append("outside the project only files that Python opens or that a cell names are seen")
         elif self.tap.recorder.mode != "preload":

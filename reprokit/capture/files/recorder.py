@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from reprokit.capture import swallowed
 from reprokit.capture.preload import carried, is_available, is_carried, loadable
@@ -34,6 +34,7 @@ _WHAT = {
     ord("r"): "read",
     ord("w"): "write",
     ord("u"): "update",
+    ord("a"): "append",
     ord("n"): "rename",
     ord("l"): "link",
     ord("d"): "remove",
@@ -88,8 +89,8 @@ class Recorder:
         self._slow = slow
         self._folder = folder
         self._pid = os.getpid()
-        self._lock = threading.Lock()
-        self._buffer = ctypes.create_string_buffer(_ROOM)
+        self._lock = threading.RLock()  # as in `Tap`
+        self._buffer: Any = ctypes.create_string_buffer(_ROOM)
         self._chunks: list[bytes] = []
         self._starts = _Starts()
         take = swallowed.guarded("files", self._take_in_time)  # a ring that nobody empties says that events are lost
@@ -166,6 +167,8 @@ class Recorder:
 
     def opaque(self) -> list[str]:
         """Return the programs started since the last call that the recorder cannot see into."""
+        if not self._starts:
+            return []
         with self.hushed():
             return self._starts.take()
 
@@ -184,8 +187,11 @@ class Recorder:
                 self._take()
 
     def _take(self) -> None:
-        while size := self._slow.rk_take(self._buffer, _ROOM):
-            self._chunks.append(ctypes.string_at(self._buffer, size))
+        # Its own for the time being: garbage that is collected meanwhile may come here again.
+        buffer, self._buffer = self._buffer or ctypes.create_string_buffer(_ROOM), None
+        while size := self._slow.rk_take(buffer, _ROOM):
+            self._chunks.append(ctypes.string_at(buffer, size))
+        self._buffer = buffer
 
     def _events(self, chunks: Iterable[bytes]) -> list[Event]:
         events = []
@@ -217,6 +223,9 @@ class _Starts:
         self._paths: dict[int, str] = {}
         self._early: set[int] = set()  # that ended, and whose start we may yet hear of
         self._opaque: list[str] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._silent or self._opaque)
 
     def note(self, pid: int, what: int, path: str) -> None:
         if what == _EXEC:
@@ -371,13 +380,20 @@ def is_opaque(path: str) -> bool:
     """Return whether a program opens files in ways that no library sees: static, with other rights, or of Go."""
     try:
         status = os.stat(path)
-        key = (status.st_dev, status.st_ino, status.st_mtime_ns)
-        known = _opaque.get(key)
-        if known is None:
-            known = _opaque[key] = bool(status.st_mode & (stat.S_ISUID | stat.S_ISGID)) or _is_opaque_file(path)
-        return known
-    except (OSError, struct.error):
+    except OSError:  # there is no such program: it was only tried
         return False
+    key = (status.st_dev, status.st_ino, status.st_mtime_ns)
+    known = _opaque.get(key)
+    if known is None:
+        known = _opaque[key] = bool(status.st_mode & (stat.S_ISUID | stat.S_ISGID)) or _looks_opaque(path)
+    return known
+
+
+def _looks_opaque(path: str) -> bool:
+    try:
+        return _is_opaque_file(path)
+    except (OSError, struct.error):  # it may be run and not read: who knows what it does
+        return True
 
 
 def _is_opaque_file(path: str) -> bool:

@@ -15,6 +15,7 @@ from reprokit.capture.files import datasets
 from reprokit.capture.files.contents import Content, Contents
 from reprokit.capture.files.paths import Paths
 from reprokit.capture.files.uses import Debts, Use
+from reprokit.digest import of_bytes
 from reprokit.records import FileUse, Gap
 
 __all__ = ["Rows", "file_use"]
@@ -69,7 +70,7 @@ class Rows:
         """Return the records while nothing is hashed yet."""
         rows: dict[str, list[Any]] = {}
         for access, chosen in _by_access(uses).items():
-            sure = [path for path in chosen if access == "read" or not uses[path].doubtful]
+            sure = [path for path in chosen if not uses[path].is_in_doubt(access)]
             singles = {path: self._row(path, uses[path], access, _PENDING) for path in sure}
             rows[f"{access}s"] = [use.to_dict() for use in self._gathered(access, singles, keep=False)]
         return rows
@@ -79,8 +80,10 @@ class Rows:
         rows: dict[str, list[Any]] = {}
         gaps: list[Gap] = []
         for path, use in uses.items():
+            if use.written and use.doubtful and self._is_unchanged(path, use):
+                use.written = use.grown = False
+                use.read = use.read and not use.blind
             use.read = use.read or (use.grown and self._has_grown(path, use))
-            use.written = use.written and not (use.doubtful and self._is_unchanged(use))
         for access, chosen in _by_access(uses).items():
             singles = {}
             for path in chosen:
@@ -129,10 +132,14 @@ class Rows:
             sides[self._paths.inside(path)].append(path)
         return [("/", sides[0]), (self._paths.project, sides[1])]
 
-    def _is_unchanged(self, use: Use) -> bool:
-        if use.old is None or use.new is None:
+    def _is_unchanged(self, path: str, use: Use) -> bool:
+        if use.new is None:
             return False
-        before = self._debts.settle(use.old).digest
+        before = None
+        if use.old is not None:
+            before = self._debts.settle(use.old).digest
+        elif use.snapshot and (data := self._snapshot(path)) is not None:
+            before = of_bytes(data)
         return before is not None and before == self._debts.settle(use.new).digest
 
     def _has_grown(self, path: str, use: Use) -> bool:

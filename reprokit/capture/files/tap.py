@@ -31,7 +31,7 @@ class Tap:
         self.recorder = recorder
         self._paths = paths
         self._connected = connected
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # taken again by garbage of the user's that is collected meanwhile
         self._traces = Traces(_inside)
         self._pid = os.getpid()
 
@@ -40,7 +40,7 @@ class Tap:
         with self._lock:
             self._pull()
             traces = self._traces
-            if traces.paths or traces.spare:
+            if traces:
                 self._traces = Traces(_inside)
             return traces
 

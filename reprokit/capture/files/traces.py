@@ -36,6 +36,7 @@ class Trace:
 
     Attributes:
         read: the bytes that it had before the cell were used.
+        blind: they were only if it was changed: it was opened for changing in place, and could not be read.
         reread: bytes that the cell had made were used.
         changed: it certainly has other bytes than before, or none.
         opened: it was opened for changing in place; whether that was done, its times must tell.
@@ -47,6 +48,7 @@ class Trace:
     """
 
     read: bool = False
+    blind: bool = False
     reread: bool = False
     changed: bool = False
     opened: bool = False
@@ -74,6 +76,10 @@ class Traces:
         self.paths: dict[str, Trace] = {}
         self.spare: list[str] = []  # kept copies that nobody needs
 
+    def __bool__(self) -> bool:
+        """Whether anything happened."""
+        return bool(self.paths or self.spare)
+
     def add(self, events: Iterable[Happened]) -> None:
         """Follow further events."""
         for event in events:
@@ -83,8 +89,8 @@ class Traces:
         what = event.what
         if what == "read":
             self._read(self._at(event.path))
-        elif what in ("write", "update"):
-            self._open(event, event.path, in_place=what == "update")
+        elif what in ("write", "update", "append"):
+            self._open(event, event.path, in_place=what != "write")
         elif what == "rename":
             self._rename(event)
         elif what == "link":
@@ -105,13 +111,13 @@ class Traces:
             trace.reread = True
             self._use_held(trace)
         else:
-            trace.read = True
+            _use(trace)
             trace.reread = trace.reread or trace.opened  # it may have been changed in place by then
 
     def _use_held(self, trace: Trace) -> None:
         """What came here by another name is used: those bytes were there before the cell too."""
         if trace.holds is not None and trace.holds in self.paths:
-            self.paths[trace.holds].read = True
+            _use(self.paths[trace.holds])
 
     def _open(self, event: Happened, path: str, *, in_place: bool) -> None:
         trace = self._at(path)
@@ -119,7 +125,7 @@ class Traces:
             self._replace(path, event)
             return
         if trace.original:
-            trace.read = True
+            _use(trace, blind=event.what == "append")
             self._keep(trace, event)
         else:
             trace.reread = True
@@ -137,7 +143,7 @@ class Traces:
             return
         before = source.original
         if before:
-            source.read = True
+            _use(source)
         held = event.path if before and not source.opened else source.holds
         self._replace(event.target, event)
         target = self._at(event.target)
@@ -189,6 +195,11 @@ class Traces:
                 return
         if event.before is not None:
             self.spare.append(event.before)
+
+
+def _use(trace: Trace, *, blind: bool = False) -> None:
+    trace.blind = blind and (trace.blind or not trace.read)
+    trace.read = True
 
 
 @dataclass(frozen=True, slots=True)

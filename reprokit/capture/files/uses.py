@@ -5,6 +5,8 @@ Values only: ``merge`` decides what happened, and ``files`` what becomes of it.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -55,6 +57,8 @@ class Use:
         grown: whether it was changed by somebody who may have gone on from the bytes in ``old``.
         doubtful: whether it was opened to be changed and has other times since, but perhaps the same bytes.
         exact: whether the order of all that happened to it is known, so that nothing need be concluded.
+        blind: whether what is read is only that its old bytes may have stayed: it could be changed, and not be read.
+        told: how somebody nobody sees was told of it: "told" (it may be used), "used" (it is), "output" or "".
     """
 
     before: Key | None
@@ -68,11 +72,17 @@ class Use:
     grown: bool = False
     doubtful: bool = False
     exact: bool = False
+    blind: bool = False
+    told: str = ""
 
     @property
     def accesses(self) -> list[str]:
         """Return "read" and "write", as far as they happened."""
         return ["read"] * self.read + ["write"] * self.written
+
+    def is_in_doubt(self, access: str) -> bool:
+        """Return whether only its bytes tell that it happened."""
+        return self.doubtful and (access == "write" or self.blind)
 
 
 class Debts:
@@ -94,6 +104,7 @@ class Debts:
         self._rescue = rescue
         self._guard = guard
         self._owed: dict[str, Debt] = {}
+        self._places: dict[tuple[int, int], str] = {}  # device and inode → the path that is owed for
 
     def __len__(self) -> int:
         return len(self._owed)
@@ -109,6 +120,7 @@ class Debts:
         debt = self._owed.get(path)
         if debt is None or debt.key != key:
             debt = self._owed[path] = Debt(path, key)
+            self._places[key[:2]] = path
             if guard:
                 self._guard(path, True)
         return debt
@@ -117,13 +129,24 @@ class Debts:
         """Return what is owed for a path, if anything is."""
         return self._owed.get(path)
 
+    def twin(self, path: str, key: Key | None) -> Debt | None:
+        """Return what is owed for another name of a file: who changes it by this one changes both."""
+        other = None if key is None else self._places.get(key[:2])
+        return None if other is None or other == path else self._owed.get(other)
+
     def settle(self, debt: Debt) -> Content:
         """Hash what is owed, once, whichever thread comes first."""
         with debt.lock:
             if debt.content is None or (debt.copy is not None and debt.is_lost):
                 debt.content = self._hashed(debt)
+            if debt.copy is not None and not debt.is_lost:  # the bytes were still in their place
+                with contextlib.suppress(OSError):
+                    os.unlink(debt.copy)
+                debt.copy = None
         if self._owed.get(debt.path) is debt:
             self._owed.pop(debt.path, None)
+            if debt.key is not None and self._places.get(debt.key[:2]) == debt.path:
+                self._places.pop(debt.key[:2], None)
             self._guard(debt.path, False)
         return debt.content
 

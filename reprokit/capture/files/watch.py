@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 from reprokit.capture.swallowed import guarded
+from reprokit.descriptor import Descriptor
 
 __all__ = ["Seen", "Watch"]
 
@@ -83,20 +84,20 @@ class Watch:
         if not sys.platform.startswith("linux"):
             raise OSError("inotify exists on Linux only")
         self._libc = ctypes.CDLL(None, use_errno=True)
-        self._fd = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-        if self._fd < 0:
+        fd = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        if fd < 0:
             raise OSError(ctypes.get_errno(), "inotify_init1 failed")
+        self._queue = Descriptor(fd)
         self._skipped = skipped
         self._folders: dict[int, str] = {}
         self._more: set[str] = set()  # folders outside the tree
         self._only: dict[str, set[str]] = {}  # folders of which only some files are of interest
         self._chunks: list[bytes] = []
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # as in `Tap`
         self._own: dict[str, tuple[int, float]] = {}  # what the agent itself opens: how often, and since when
         self._overflowed = False
-        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._woken, self._wake = map(Descriptor, os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC))
         self._pid = os.getpid()
-        self._files = {fd: _file(fd) for fd in (self._fd, self._wake_read, self._wake_write)}
         try:
             self._add_tree(root)
         except BaseException:
@@ -131,6 +132,8 @@ class Watch:
 
     def settle(self) -> None:
         """Forget reads that were announced long ago and never seen."""
+        if not self._own:
+            return
         with self._lock:
             old = monotonic() - _ANNOUNCED_S
             while self._own and (first := next(iter(self._own.items())))[1][1] < old:
@@ -143,6 +146,8 @@ class Watch:
         seen: dict[str, Seen] = {}
         with self._lock:
             self._read()
+            if not self._chunks:
+                return seen
             chunks, self._chunks = self._chunks, []
         moved: dict[int, str] = {}
         for folder, name, mask, cookie in self._events(b"".join(chunks), _MASK if reads else _WRITTEN | _MOVED_FROM):
@@ -163,20 +168,15 @@ class Watch:
         if os.getpid() != self._pid:
             return
         try:
-            if self._is_open(self._wake_write):
-                os.write(self._wake_write, b"x")
+            if self._wake.is_ours():
+                os.write(self._wake.fd, b"x")
                 self._thread.join()
         finally:
             self._close()
 
     def _close(self) -> None:
-        for fd in (self._fd, self._wake_read, self._wake_write):
-            if self._is_open(fd):
-                os.close(fd)
-
-    def _is_open(self, fd: int) -> bool:
-        """Return whether a number is still that of our file: a user who closed it may have opened another there."""
-        return _file(fd) == self._files.get(fd)
+        for descriptor in (self._queue, self._woken, self._wake):
+            descriptor.close()
 
     def _note(self, seen: dict[str, Seen], folder: str, name: str, mask: int, origin: str | None) -> None:
         only = self._only.get(folder)
@@ -252,7 +252,7 @@ class Watch:
     def _add(self, folder: str) -> bool:
         if len(self._folders) >= _LIMIT:
             raise OSError(f"there are more than {_LIMIT} folders")
-        watch = self._libc.inotify_add_watch(self._fd, os.fsencode(folder), _MASK | _ONLYDIR)
+        watch = self._libc.inotify_add_watch(self._queue.fd, os.fsencode(folder), _MASK | _ONLYDIR)
         if watch < 0:
             error = ctypes.get_errno()
             if error in _GONE:
@@ -275,14 +275,10 @@ class Watch:
                 yield folder, os.fsdecode(data[start:at].rstrip(b"\0")), mask, cookie
 
     def _read(self) -> None:
-        if not self._is_open(self._fd):
+        while chunk := self._queue.read():
+            self._chunks.append(chunk)
+        if chunk is None:
             self._lose()
-            return
-        while True:
-            try:
-                self._chunks.append(os.read(self._fd, 1 << 20))
-            except BlockingIOError:
-                return
 
     def _lose(self) -> None:
         self._overflowed = True  # from now on events may be lost, which is told
@@ -291,16 +287,16 @@ class Watch:
         """Empty the queue from time to time, in a thread whose troubles nobody is shown."""
         # Not select(): it cannot take the high numbers that a process with many files gives out.
         both, wake = select.poll(), select.poll()
-        both.register(self._fd, select.POLLIN)
+        both.register(self._queue.fd, select.POLLIN)
         for poll in (both, wake):
-            poll.register(self._wake_read, select.POLLIN)
+            poll.register(self._woken.fd, select.POLLIN)
         while True:
-            if any(fd == self._wake_read for fd, _ in both.poll()):
+            if any(fd == self._woken.fd for fd, _ in both.poll()):
                 return
             with self._lock:
-                if not self._is_open(self._fd):
-                    return
                 self._read()
+                if not self._queue.is_ours():
+                    return
             # Let events gather: a busy cell must not be slowed down by a thread that wakes for each.
             if wake.poll(_GATHER_MS):
                 return
@@ -312,15 +308,6 @@ def _move(seen: dict[str, Seen], origin: str, path: str) -> None:
     if not file.written:
         file.moved_to = path
     file.written = True
-
-
-def _file(fd: int) -> tuple[int, int, int]:
-    """Return what a descriptor leads to, as cheaply as can be: it is asked for in every cell."""
-    try:
-        status = os.fstat(fd)
-    except OSError:  # closed
-        return (0, 0, 0)
-    return (status.st_dev, status.st_ino, status.st_mode)
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:

@@ -8,7 +8,6 @@ root instead: as unpredictable as before, and repeatable because the root is rec
 
 from __future__ import annotations
 
-import contextlib
 import importlib.machinery
 import itertools
 import os
@@ -23,7 +22,7 @@ from typing import Any
 from reprokit.capture import swallowed
 from reprokit.capture.randomness.recode import divert, precede
 from reprokit.capture.randomness.unrepeatable import is_of_the_user
-from reprokit.capture.swallowed import guarded, keep
+from reprokit.capture.swallowed import guarded, keep, pass_on
 from reprokit.digest import derived
 
 __all__ = ["AfterImport", "Entropy"]
@@ -45,7 +44,7 @@ class Entropy:
         self._draws = 0
         self._forks = itertools.count(1)
         self._threads: dict[str, int] = {}  # branch → threads that were started from it
-        self._counting = threading.Lock()
+        self._counting = threading.RLock()  # a handler may start a thread while one is started
         self._others = itertools.count()
         self._own = threading.local()  # in a thread: its branch, and what it drew from which root
         self._main = threading.get_ident()  # the thread that runs cells
@@ -151,9 +150,11 @@ class Entropy:
         place = "" if threading.get_ident() == self._main else self._here()[0]
         with self._counting:
             number = self._threads[place] = self._threads.get(place, 0) + 1
-        with contextlib.suppress(Exception):  # a thread class of the user's that cannot be hashed, or answers oddly
+        try:
             pooled = getattr(getattr(thread, "_target", None), "__module__", None) in _POOLS
             self._places[thread] = (f"{place or self.label}thread {number}/", pooled)
+        except Exception as error:  # a thread class of the user's that cannot be hashed, or answers oddly
+            pass_on(error)
 
     def _patch_python(self) -> None:
         undo = precede(random.Random.seed, "a", guarded("randomness", self._python_seed))
@@ -195,7 +196,7 @@ class Entropy:
         if self._active:
             self._branch += f"fork{getattr(self._own, 'fork', 0)}/"
             self._draws, self._forks = 0, itertools.count(1)
-            self._threads, self._counting = {}, threading.Lock()
+            self._threads, self._counting = {}, threading.RLock()
             self._main = threading.get_ident()
             random.seed()  # as `random` itself just did in this child, from a source that cannot be repeated
 

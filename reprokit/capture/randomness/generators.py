@@ -24,6 +24,7 @@ from reprokit.capture.randomness.states import Generator
 __all__ = ["LATE", "Census", "is_complete", "newborn", "reseed", "seed_all", "seed_newborn"]
 
 _HEAP_TYPE = 1 << 9  # flag of a class that was made at run time
+_AT_ONCE = 2_000  # variables that are looked at after each cell, at about 0.1 µs each
 
 #: Modules whose import makes a generator.
 LATE = ("numpy.random", "torch", "tensorflow", "polars")
@@ -42,17 +43,27 @@ class Census:
         self._globals: dict[str, tuple[Any, list[Generator]]] = {}  # module → what it was, and its generators
         self._names: list[str] = []  # variables that hold a generator, as of the last full look
         self._size = 0
+        self._waited = sys.maxsize  # cells since that look; there was none
         self._kinds: tuple[type, ...] = ()
+        self._learnt: tuple[Any, ...] = ()  # what was loaded when these were the classes
         self._plain: set[type] = set()  # classes built into the interpreter or a library that are no generator's
 
     def all(self) -> list[Generator]:
-        """Return every generator that exists now."""
+        """Return every generator that exists now.
+
+        Where there are thousands of variables (IPython keeps one for each cell) a variable that was something else
+        and became a generator is noticed some cells later: looking at each of them each time would be felt.
+        """
         namespace = self._namespace()
+        self._waited += 1
+        if self._waited <= len(namespace) // _AT_ONCE:
+            return self.again()
+        self._waited = 0
         names, values = _copy(namespace)
         self._size = len(values)
         self._names = self._holding(names, values)
         del values
-        return [*self._global(), *self._variables(namespace, self._names)]
+        return self._found(namespace, self._names)
 
     def again(self) -> list[Generator]:
         """Return the generators of the last full look that are still there, and those of variables added since.
@@ -66,7 +77,7 @@ class Census:
             newest = _last(namespace, added)
             found = self._holding(newest, [namespace.get(name) for name in newest])
             names = [*names, *(name for name in found if name not in names)]
-        return [*self._global(), *self._variables(namespace, names)]
+        return self._found(namespace, names)
 
     def _holding(self, names: list[str], values: list[Any]) -> list[str]:
         """Return the names whose value is a generator."""
@@ -88,6 +99,10 @@ class Census:
         return own
 
     def _learn(self) -> None:
+        loaded = (len(sys.modules), random.Random, sys.modules.get("numpy.random"), sys.modules.get("torch"))
+        if loaded == self._learnt:
+            return
+        self._learnt = loaded
         kinds = (
             random.Random,
             *generators_numpy.kinds(),
@@ -99,16 +114,18 @@ class Census:
             self._kinds = kinds
             self._plain = set()
 
-    def _variables(self, namespace: Mapping[str, Any], names: list[str]) -> Iterator[Generator]:
+    def _found(self, namespace: Mapping[str, Any], names: list[str]) -> list[Generator]:
+        found = self._global()
         for name in names:
             value = namespace.get(name)
             if issubclass(type(value), self._kinds):
-                yield from _variable(f"variable {name}", value)
+                found.extend(_variable(f"variable {name}", value))
+        return found
 
-    def _global(self) -> Iterator[Generator]:
+    def _global(self) -> list[Generator]:
         if self._inst is not random._inst:  # the module was loaded anew
             self._inst, self._python = random._inst, states.python("random", random._inst)
-        yield self._python
+        found = [self._python]
         for name, make in _GLOBAL.items():
             module = sys.modules.get(name)
             if module is None:
@@ -118,7 +135,8 @@ class Census:
                 if not is_complete(module):
                     continue
                 known = self._globals[name] = (module, list(make(module)))
-            yield from known[1]
+            found += known[1]
+        return found
 
 
 def newborn(module: str) -> Iterator[Generator]:

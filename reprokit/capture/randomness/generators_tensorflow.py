@@ -14,7 +14,7 @@ from typing import Any
 from reprokit.capture.randomness import states
 from reprokit.capture.randomness.recode import divert
 from reprokit.capture.randomness.states import Generator, to_bytes, to_text
-from reprokit.capture.swallowed import guarded
+from reprokit.capture.swallowed import guarded, pass_on
 
 __all__ = ["kinds", "of_library", "of_variable", "watch"]
 
@@ -75,8 +75,8 @@ def _deriving(
         try:
             if sys.modules["tensorflow"].executing_eagerly():
                 return _integers(shape, dtype, draw)
-        except Exception:  # whatever is asked for, the library's own answer is never worse than before
-            pass
+        except Exception as error:  # whatever is asked for, the library's own answer is never worse than before
+            pass_on(error)
         unseeded()  # in a graph a constant would be the same for every call
         return original(shape=shape, dtype=dtype)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from typing import Any
 
+from reprokit.capture import swallowed
 from reprokit.capture.probe import Context, Patch
 from reprokit.capture.randomness import generators, generators_torch
 from reprokit.capture.randomness.entropy import AfterImport, Entropy
@@ -40,6 +41,8 @@ class Randomness:
     def __init__(self, context: Context, seed: int | None = None) -> None:
         self._context = context
         self._seed = seed
+        self._secret = _urandom(32).hex()  # never told: what follows from it is as good as asked for each time
+        self._roots = 0
         self._seq = 0
         self._seeded = 0  # cells since the seed was set: its draws do not depend on what ran before that
         self._entropy = Entropy()
@@ -53,7 +56,7 @@ class Randomness:
         self._cuda_watched = False
         self._pid = os.getpid()
 
-    def start(self) -> Patch:
+    def start(self) -> Patch | None:
         """Patch the entry points of unseeded generators, and seed if it was asked for."""
         self._entropy.activate()
         self._flags.watch()
@@ -62,9 +65,9 @@ class Randomness:
         if self._seed is not None:
             generators.seed_all(self._seed)
         self._census.all()
-        return Patch()
+        return None
 
-    def before_cell(self, seq: int) -> Patch:
+    def before_cell(self, seq: int) -> Patch | None:
         """Record all states and the root for this cell, or put the recorded ones back."""
         self._seq = seq
         self._seeded += 1
@@ -77,19 +80,19 @@ class Randomness:
         self._flags.begin()
         return self._told(seq, "start", taken, self._entropy.root, {})
 
-    def after_cell(self, seq: int) -> Patch:
+    def after_cell(self, seq: int) -> Patch | None:
         """Record all states as the cell left them; those that changed are written in the background."""
         taken = self._take(self._census.all())
         self._flags.end(seq)
         return self._told(seq, "end", taken, None, self._began)
 
-    def stop(self) -> Patch:
+    def stop(self) -> Patch | None:
         """Put the entry points back."""
         with ExitStack() as undo:  # all of it, even when one part fails
             for call in (self._entropy.deactivate, self._flags.unwatch, *self._undo, self._imports.remove):
                 undo.callback(call)
             self._undo = []
-        return Patch()
+        return None
 
     def seed(self, seed: int) -> list[str]:
         """Seed everything that is loaded, and whatever is imported later; return what was seeded."""
@@ -102,22 +105,27 @@ class Randomness:
             return recorded.entropy
         if self._seed is not None:
             return derived(str(self._seed), f"cell {self._seeded}", 16).hex()
-        return _urandom(16).hex()
+        self._roots += 1
+        return derived(self._secret, f"root {self._roots}", 16).hex()
 
     # -- recording ------------------------------------------------------------------------------
 
-    def _told(self, seq: int | None, at: str, taken: Taken, root: str | None, began: dict[str, Any]) -> Patch:
+    def _told(self, seq: int | None, at: str, taken: Taken, root: str | None, began: dict[str, Any]) -> Patch | None:
         """Return the record of the states when all of them are stored already, else leave it to the background."""
-        drawn = [
-            (generator, began[generator.name], state)
-            for generator, state in taken
-            if generator.name in began and not _same(began[generator.name], state)
-        ]
-        if not drawn and all(self._is_known(generator, state) for generator, state in taken):
-            states = {generator.name: self._last[generator.name][1] for generator, _ in taken}
+        states: dict[str, str] = {}
+        drawn: list[tuple[Generator, Any, Any]] = []
+        for generator, state in taken:
+            name = generator.name
+            known = self._last.get(name)
+            if known is not None and known[0] is state:
+                states[name] = known[1]
+            start = began.get(name, state)
+            if start is not state and start != state:
+                drawn.append((generator, start, state))
+        if not drawn and len(states) == len(taken):
             return Patch(add={"random": [{"at": at, "states": states, "entropy": root, "draws": {}}]})
         self._context.later(lambda: self._write(seq, at, taken, root, drawn))
-        return Patch()
+        return None
 
     def _write(
         self, seq: int | None, at: str, taken: Taken, root: str | None, drawn: list[tuple[Generator, Any, Any]]
@@ -130,16 +138,18 @@ class Randomness:
             self._last = {name: self._last[name] for name in states}
 
     def _take(self, found: Iterable[Generator]) -> Taken:
-        """Return the generators that have a state, each with it as it is now."""
-        taken = ((generator, self._state(generator)) for generator in found)
-        return [(generator, state) for generator, state in taken if state is not None]
-
-    def _state(self, generator: Generator) -> Any:
-        try:
-            return generator.get()
-        except Exception as error:  # a class of the user's own may do anything when asked for its state
-            self._refuse(generator, error)
-            return None
+        """Return the generators that have a state, each with its own: the same object as long as it is equal."""
+        taken = []
+        for generator in found:
+            try:
+                state = generator.get()
+            except Exception as error:  # a class of the user's own may do anything when asked for its state
+                self._refuse(generator, error)
+                continue
+            if state is not None:
+                known = self._last.get(generator.name)
+                taken.append((generator, known[0] if known is not None and known[0] == state else state))
+        return taken
 
     def _refuse(self, generator: Generator, error: Exception) -> None:
         if generator.name not in self._refused:
@@ -147,14 +157,10 @@ class Randomness:
             message = f"the state of {generator.name} cannot be read ({error})"
             self._context.gap(Gap(aspect=self.aspect, message=message, cell=self._seq))
 
-    def _is_known(self, generator: Generator, state: Any) -> bool:
-        known = self._last.get(generator.name)
-        return known is not None and _same(known[0], state)
-
     def _stored(self, generator: Generator, state: Any) -> str | None:
         """Return the digest of a generator's state, writing the object only when it changed."""
         known = self._last.get(generator.name)
-        if known is not None and _same(known[0], state):
+        if known is not None and known[0] == state:
             return known[1]
         try:
             data = generator.encode(state)
@@ -181,7 +187,9 @@ class Randomness:
     def _has(self, generator: Generator, digest: str) -> bool:
         """Return whether a generator is in the state already that is stored under this digest."""
         known = self._last.get(generator.name)
-        return known is not None and known[1] == digest and _same(known[0], self._state(generator))
+        if known is None or known[1] != digest:
+            return False
+        return any(state is known[0] for _, state in self._take([generator]))
 
     def _put_back(self, generator: Generator, digest: str) -> None:
         try:
@@ -200,6 +208,7 @@ class Randomness:
             else:
                 self._enter_in_child(module)
         except Exception as error:  # never into the user's import
+            swallowed.pass_on(error)
             message = f"{module} could not be observed right after its import ({error})"
             self._context.gap(Gap(aspect=self.aspect, message=message, cell=self._seq))
 
@@ -246,9 +255,6 @@ class Randomness:
                 self._restore(recorded, found)
             self._enter("import torch.cuda", found)
         except Exception as error:  # never into the user's call
+            swallowed.pass_on(error)
             message = f"torch.cuda could not be observed when it started ({error})"
             self._context.gap(Gap(aspect=self.aspect, message=message, cell=self._seq))
-
-
-def _same(one: Any, other: Any) -> bool:
-    return bool(one == other)

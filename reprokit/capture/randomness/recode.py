@@ -100,9 +100,22 @@ def _exchange(function: types.FunctionType, after: types.CodeType | None) -> Cal
 
     def undo() -> None:
         if function.__code__ is after:
-            function.__code__ = before
+            function.__code__ = _last(before)
+        else:
+            _undone[id(after)] = after, before
 
     return undo
+
+
+# What was undone while a later exchange lay over it, and what it had replaced: it goes when the later one does.
+_undone: dict[int, tuple[types.CodeType, types.CodeType]] = {}
+
+
+def _last(code: types.CodeType) -> types.CodeType:
+    """Return the code, or where it was undone already, what it had replaced."""
+    while id(code) in _undone:
+        code = _undone.pop(id(code))[1]
+    return code
 
 
 def _compiled(written: ast.stmt, code: types.CodeType, target: Any) -> types.CodeType | None:

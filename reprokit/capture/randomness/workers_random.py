@@ -23,6 +23,7 @@ MODULE = "multiprocessing.process"
 _POOLS = ("multiprocessing.pool", "concurrent.futures.process", "loky.process_executor")
 _CONTROLLED = ("torch.utils.data._utils", "multiprocessing.managers", "multiprocessing.resource")
 _REUSED = "joblib.externals.loky.reusable_executor"
+_ELSEWHERE = (_REUSED, "distributed.client", "ray")  # modules with workers that are started by other means
 
 
 class Workers:
@@ -48,6 +49,9 @@ class Workers:
 
     def take(self) -> list[str]:
         """Return what kinds of workers were used that cannot be controlled, in words."""
+        if not self._fresh and self._pooled < 2 and sys.modules.keys().isdisjoint(_ELSEWHERE):
+            self._pooled = 0
+            return []
         used = [*self._fresh, *self._elsewhere()]
         if self._pooled > 1:
             used.append("a pool of forked processes")

@@ -17,10 +17,13 @@ from typing import Any
 
 from reprokit.capture.randomness.entropy import AfterImport
 from reprokit.capture.randomness.recode import divert
+from reprokit.capture.swallowed import pass_on
 
 __all__ = ["Hooks", "Marks"]
 
 _ABSENT = object()
+# What was undone while a later wrap lay over it, and what it had replaced: it goes when the later one does.
+_undone: dict[int, tuple[Any, Any]] = {}
 
 
 class Hooks:
@@ -62,11 +65,18 @@ class Hooks:
 
     def safely(self, call: Callable[..., Any], *args: Any) -> Any:
         """Call, and keep what fails from the user's code."""
+        __tracebackhide__ = True
         try:
             return call(*args)
         except Exception as error:
-            self.error = self.error or error
+            self.failed(error)
             return None
+
+    def failed(self, error: Exception) -> None:
+        """Keep what failed, unless it is none of ours."""
+        __tracebackhide__ = True
+        pass_on(error)
+        self.error = self.error or error
 
     def wrap(self, owner: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
         """Have calls of a function of a class or module go to ``make(function)``, if there is one of that name.
@@ -90,11 +100,15 @@ class Hooks:
 
         def undo() -> None:
             if vars(owner).get(name) is not value:
+                _undone[id(value)] = value, before
                 return
-            if before is _ABSENT:
+            last = before
+            while id(last) in _undone:
+                last = _undone.pop(id(last))[1]
+            if last is _ABSENT:
                 delattr(owner, name)
             else:
-                setattr(owner, name, before)
+                setattr(owner, name, last)
 
         self._undo.append(undo)
 

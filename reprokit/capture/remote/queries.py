@@ -110,11 +110,12 @@ class Queries:
             _count(use, cursor)
 
     def _fetching(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        one = original.__name__ in ("fetchone", "__next__")
+        take = self._taking(original.__name__)
+        marked = self._marks.get
 
         def fetch(cursor: Any, *args: Any, **options: Any) -> Any:
             __tracebackhide__ = True
-            rows = self._marks.get(cursor)
+            rows = marked(cursor)
             if rows is None or rows.busy:
                 return original(cursor, *args, **options)
             rows.busy = True
@@ -122,10 +123,23 @@ class Queries:
                 found = original(cursor, *args, **options)
             finally:
                 rows.busy = False
-            self.hooks.safely(rows.one if one else rows.many, found)
+            take(rows, found)
             return found
 
         return fetch
+
+    def _taking(self, name: str) -> Callable[[Rows, Any], None]:
+        """Return what takes the rows of a call of that name; where it is one row, a call more would be felt."""
+        if name not in ("fetchone", "__next__"):
+            return lambda rows, found: self.hooks.safely(rows.many, found)
+
+        def take(rows: Rows, row: Any) -> None:
+            try:
+                rows.one(row)
+            except Exception as error:
+                self.hooks.failed(error)
+
+        return take
 
     def _iterating(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def iterate(cursor: Any) -> Iterator[Any]:
@@ -234,7 +248,7 @@ class Queries:
                     self.hooks.wrap(strategy, fetch, self._strategy)
 
     def _strategy(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        one = original.__name__ == "fetchone"
+        take = self._taking(original.__name__)
 
         def fetch(strategy: Any, result: Any, *args: Any, **options: Any) -> Any:
             __tracebackhide__ = True
@@ -246,7 +260,7 @@ class Queries:
                 found = original(strategy, result, *args, **options)
             finally:
                 rows.busy = False
-            self.hooks.safely(rows.one if one else rows.many, found)
+            take(rows, found)
             return found
 
         return fetch
@@ -304,7 +318,7 @@ def _of_psycopg(cursor: Any) -> str:
 
 
 def _of_pg8000(cursor: Any) -> str:
-    peer = cursor.connection._usock.getpeername()
+    peer = cursor._c._usock.getpeername()  # its `connection` warns whoever asks
     return addresses.data_source("postgresql", *(peer[:2] if isinstance(peer, tuple) else (peer,)))
 
 

@@ -23,7 +23,6 @@ __all__ = ["Remote"]
 _NAMED = 3  # addresses that one line names
 _TOLD = 10_000  # addresses; beyond it, the record alone tells
 _KEPT = 32  # earlier cells that may still be told more of
-_NOTHING = Patch()
 
 
 class Remote:
@@ -45,19 +44,23 @@ class Remote:
             name: install for part in parts for name, install in part(self._hooks, self._note).installers().items()
         }
 
-    def start(self) -> Patch:
+    def start(self) -> Patch | None:
         """Hook the libraries that are loaded, and each one that is imported later."""
         self._hooks.install(self._installers)
-        return _NOTHING
+        return None
 
-    def before_cell(self, seq: int) -> Patch:
+    def before_cell(self, seq: int) -> Patch | None:
         """Begin a cell's ledger."""
-        last, self._ledger = self._ledger, Ledger(seq)
-        if not last.is_empty() and last.seq not in (0, seq):
+        last = self._ledger
+        if last.is_empty():
+            last.seq = seq
+            return None
+        self._ledger = Ledger(seq)
+        if last.seq not in (0, seq):
             self._follow(last)
-        return _NOTHING
+        return None
 
-    def after_cell(self, seq: int) -> Patch:
+    def after_cell(self, seq: int) -> Patch | None:
         """Tell what the cell used; what is still on its way is told when it came."""
         if self._open:
             self._catch_up()
@@ -66,19 +69,19 @@ class Remote:
             self._gap(seq, f"remote data could not be observed ({self._hooks.error!r})", "please report this")
         ledger = self._ledger
         if ledger.is_empty() or not ledger.changed():
-            return _NOTHING
+            return None
         self._tell(ledger)
         if ledger.is_owing():
             self._context.later(lambda: self._tell_again(ledger))
         return Patch(add={"remote": ledger.records()})
 
-    def stop(self) -> Patch:
+    def stop(self) -> Patch | None:
         """Take off all hooks."""
         self._hooks.remove()
         self._stopped = True  # a hook below somebody else's stays, and does nothing
         self._catch_up()
         self._follow(self._ledger)
-        return _NOTHING
+        return None
 
     def _note(self, use: Use) -> None:
         """Take a use from any thread; one that is made on behalf of another belongs to that."""

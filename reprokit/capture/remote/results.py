@@ -28,7 +28,8 @@ class Rows:
         self.busy = False  # inside a call of ours: calls that it makes in turn are part of it
         self._use = use
         self._later = later
-        self._waiting: list[Any] = []
+        self._waiting: list[Any] = []  # rows that nobody can change
+        self._written: list[str] = []  # rows as JSON; only one of the two lists holds any
         if use.access == "read":
             use.rows = 0
         self._counted = use.access == "read"
@@ -36,10 +37,25 @@ class Rows:
 
     def one(self, row: Any) -> None:
         """Take a row, or None at the end."""
-        if row is not None:
+        if type(row) is tuple and _steady.issuperset(map(type, row)) and not self._written:  # as nearly all are
             self._waiting.append(row)
-            if len(self._waiting) >= _PIECE or type(row) is not tuple:
+            if len(self._waiting) >= _PIECE:
                 self.flush()
+        elif row is not None:
+            self._one_of_another_kind(row)
+
+    def _one_of_another_kind(self, row: Any) -> None:
+        kept = row if type(row) is tuple else _copy(row)
+        if kept is not None and _is_steady(kept):
+            if self._written:
+                self.flush()
+            self._waiting.append(kept)
+        else:
+            if self._waiting:
+                self.flush()
+            self._written.append(_as_json([row])[1:-1])
+        if len(self._waiting) >= _PIECE or len(self._written) >= _PIECE:
+            self.flush()
 
     def many(self, rows: Any) -> None:
         """Take the rows of one call."""
@@ -54,21 +70,31 @@ class Rows:
         """Hand over the rows that wait."""
         if self._waiting:
             rows, self._waiting = self._waiting, []
-            self._hand_over(rows)
+            self._count(len(rows), lambda: _as_json(rows))
+        if self._written:
+            texts, self._written = self._written, []
+            self._count(len(texts), lambda: f"[{','.join(texts)}]")
 
     def _hand_over(self, rows: list[Any]) -> None:
+        if _may_change(rows[0]):
+            text = _as_json(rows)
+            self._count(len(rows), lambda: text)
+        else:
+            self._count(len(rows), lambda: _as_json(rows))
+
+    def _count(self, rows: int, write: Callable[[], str]) -> None:
+        """Count rows now, and have what ``write`` returns hashed in the background."""
         use = self._use
         if not self._counted:  # rows that a write returns
             self._counted, use.rows = True, 0
-        use.rows = (use.rows or 0) + len(rows)
+        use.rows = (use.rows or 0) + rows
         use.owed += 1
-        text = _as_json(rows) if _may_change(rows[0]) else None
-        self._later(lambda: self._hash(rows, text))
+        self._later(lambda: self._hash(write))
 
-    def _hash(self, rows: list[Any], text: str | None) -> None:
+    def _hash(self, write: Callable[[], str]) -> None:
         use = self._use
         try:
-            text = _as_json(rows) if text is None else text
+            text = write()
             if _OPAQUE in text:  # a value that does not say what it is
                 use.spoil()
                 use.over = True
@@ -79,11 +105,33 @@ class Rows:
 
 
 _PIECE = 1000  # rows
-_CHANGING = (list, dict, set, bytearray)
+_steady = {type(None), bool, int, float, str, bytes, memoryview}  # kinds of values that do not change
 
 
 def _may_change(row: Any) -> bool:
-    return type(row) is not tuple or any(isinstance(value, _CHANGING) for value in row)
+    return type(row) is not tuple or not _is_steady(row)
+
+
+def _is_steady(row: Any) -> bool:
+    """Return whether no value of a row can change."""
+    values = row.values() if type(row) is dict else row
+    return _steady.issuperset(map(type, values)) or all(map(_does_not_change, values))
+
+
+def _does_not_change(value: Any) -> bool:
+    kind = type(value)
+    if kind.__name__ in ("Decimal", "UUID") or hasattr(kind, "isoformat"):
+        _steady.add(kind)
+    return kind in _steady
+
+
+def _copy(row: Any) -> Any:
+    """Return what JSON would take a row for, as a value that is ours; None for a kind of row that is not known."""
+    if isinstance(row, tuple):
+        return tuple(row)
+    if isinstance(row, list):
+        return list(row)
+    return dict(row) if isinstance(row, dict) else None
 
 
 def _as_json(rows: list[Any]) -> str:
