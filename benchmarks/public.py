@@ -30,7 +30,7 @@ _SIDES = ("plain", "plain again", "captured")
 _START = ("%load_ext reprokit", "%repro start")  # in place of two cells that do nothing
 # What no two processes have in common.
 _PASSING = re.compile(
-    r"0x[0-9a-f]{6,}|\d+(\.\d+)? ?(ns|[µμu]s|ms|s|min)\b|/tmp/\S+"
+    r"0x[0-9a-f]{6,}|\d+(\.\d+)? ?(ns|[µμu]s|ms|s|min)\b|[\d,]+ loops?\b|/tmp/\S+"
     r"|\b\d{4}-\d\d-\d\d[ T][\d:.]+|ipykernel_\d+|\x1b\[[\d;]*m"
 )
 
@@ -112,10 +112,14 @@ def _execute(path: Path, captured: bool, timeout: int, root: str) -> list[str]:
 
 
 def _text(cell: Any, root: str) -> str:
-    parts = []
+    parts: list[str] = []
+    last = None  # the stream that is written to: how its text is cut is a matter of time
     for output in cell.outputs:
+        stream, last = last, output.get("name")
         if output.output_type == "error":
             parts.append(f"{output.ename}: {output.evalue}")
+        elif output.output_type == "stream" and output.name == stream:
+            parts[-1] += output.text
         elif output.output_type == "stream":
             parts.append(f"{output.name}: {output.text}")
         else:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import ctypes
 import importlib
 import inspect
 import io
@@ -23,6 +24,7 @@ import re
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -63,7 +65,7 @@ EXCEPTIONS = {
     "MemoryError": MemoryError,
     "RuntimeError": lambda: RuntimeError("injected"),
 }
-SECONDS = 30
+SECONDS = 240  # until a session that hangs is ended: on a busy machine one with many faults takes its time
 _SIDE_BY_SIDE = os.cpu_count() or 1
 
 
@@ -85,15 +87,49 @@ def _blocked(path: str) -> None:
     Path(path).write_text("in the way")
 
 
+def _mounted(place: str, options: str) -> None:
+    """Put a small or unwritable disk where a folder is, for this process and its children alone.
+
+    It is gone with the last of them. Where this is not allowed, nothing is the matter with the machine.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    os.makedirs(place, exist_ok=True)
+    if libc.unshare(_NEW_MOUNTS) == 0 and libc.mount(None, b"/", None, _PRIVATE, None) == 0:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], check=True)
+
+
+def _full(place: str) -> None:
+    _mounted(place, "size=64k")
+    with contextlib.suppress(OSError), open(f"{place}/filling", "wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
+def _fill() -> None:
+    with contextlib.suppress(OSError), open(".reprokit/filling", "wb", buffering=0) as file:
+        while True:
+            file.write(bytes(512))
+
+
+_NEW_MOUNTS, _PRIVATE = 0x00020000, 0x00044000  # CLONE_NEWNS; MS_REC | MS_PRIVATE
 _undo: list = []
 # What may be the matter with the machine: before the run is started, or once it is open.
 BEFORE = {
     "no-threads": _without_threads,
     "few-descriptors": lambda: _limit(resource.RLIMIT_NOFILE, max(map(int, os.listdir("/proc/self/fd"))) + 14),
     "store-is-a-file": lambda: Path(".reprokit").write_text("in the way"),
+    "store-is-read-only": lambda: _mounted(".reprokit", "ro"),
+    "store-is-full": lambda: _full(".reprokit"),
+    "store-is-small": lambda: _mounted(".reprokit", "size=128k"),
+    "store-fills-up": lambda: _mounted(".reprokit", "size=8m"),
+    "no-shared-memory": lambda: _mounted("/dev/shm", "ro"),
+    "shared-memory-is-full": lambda: _full("/dev/shm"),
+    "home-is-a-file": lambda: os.environ.update(HOME=os.path.abspath("in.csv")),
+    "home-is-unknown": lambda: os.environ.pop("HOME"),
 }
 AFTER = {
     "disk-full": lambda: _limit(resource.RLIMIT_FSIZE, 4000),
+    "store-fills-up": _fill,
     "store-deleted": lambda: shutil.rmtree(".reprokit"),
     "objects-blocked": lambda: _blocked(".reprokit/objects"),
     "descriptors-used-up": lambda: _limit(resource.RLIMIT_NOFILE, max(map(int, os.listdir("/proc/self/fd"))) + 14),
@@ -160,10 +196,16 @@ def _members(module):
             yield "", name, inspect.unwrap(thing) if callable(thing) else thing
 
 
-def session(gates=(), start="%repro start faulty", world="") -> dict:
-    """Run the cells in a new shell and return what they did."""
+def _shell(tracebacks="Context"):
     shell = InteractiveShell()
     shell.history_manager.enabled = False
+    shell.InteractiveTB.set_mode(tracebacks)
+    return shell
+
+
+def session(gates=(), start="%repro start faulty", world="", tracebacks="Context") -> dict:
+    """Run the cells in a new shell and return what they did."""
+    shell = _shell(tracebacks)
     sys.stdin = io.StringIO("Ada\n")
     told = {"cells": [], "own": [], "verbs": []}
     told["verbs"].append(_run(shell, "%load_ext reprokit" if start else "pass", told))
@@ -188,8 +230,7 @@ def session(gates=(), start="%repro start faulty", world="") -> dict:
 
 def turns(names, exceptions) -> dict:
     """Run the cells once for each function, which fails meanwhile, all in one session."""
-    shell = InteractiveShell()
-    shell.history_manager.enabled = False
+    shell = _shell("Plain")  # all frames and no source: that would take half of the time of all these cells
     told = {"own": [], "verbs": [], "turns": {}, "failures": 0}
     for verb in ("%load_ext reprokit", "%repro start turns", "1"):
         told["verbs"].append(_run(shell, verb, told))
@@ -309,7 +350,8 @@ def main() -> None:
     """Do what the command line asks for, and print what came of it."""
     project = Path(sys.argv[1])
     if sys.argv[2] == "plain":
-        print(json.dumps(result(in_child(project, lambda: session(start="")))))
+        quick = result(in_child(project, lambda: session(start="", tracebacks="Plain")))
+        print(json.dumps({**result(in_child(project, lambda: session(start=""))), "turns": quick["cells"]}))
     elif sys.argv[2] == "record":
         print(json.dumps(recorded(project)))
     else:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
+import os
 import queue
 import re
 import shutil
@@ -135,7 +137,7 @@ class Side:
     def result(self, request: str, words: str) -> Seen:
         """Wait until the cell is done, giving it what it waits for, and return what it showed."""
         seen, answers = Seen(), _answers(words)
-        for message in self._messages(request):
+        for message in self._messages(request, _awaited(words)):
             kind, content = message["msg_type"], message["content"]
             if kind == "input_request":
                 seen.asked.append(content)
@@ -152,8 +154,13 @@ class Side:
         seen.shown = json.loads(self.without_names(json.dumps(_grouped(seen.shown)), self._names))
         return seen
 
-    def _messages(self, request: str) -> Iterator[Any]:
-        """Yield what the kernel sends and asks on behalf of a request, until it is idle again."""
+    def _messages(self, request: str, awaited: str) -> Iterator[Any]:
+        """Yield what the kernel sends and asks on behalf of a request, until it is idle again.
+
+        What is written to a descriptor is shown by a thread of the kernel's, at times after the cell and as if it were
+        another's: ``awaited`` is such a text, which must have come too.
+        """
+        idle, shown = False, ""
         until = time.monotonic() + SECONDS
         while time.monotonic() < until:
             for receive, patience in ((self.client.get_iopub_msg, 0.05), (self.client.get_stdin_msg, 0)):
@@ -161,12 +168,17 @@ class Side:
                     message = receive(timeout=patience)
                 except queue.Empty:
                     continue
-                if message["parent_header"].get("msg_id") != request:
+                is_text = message["msg_type"] == "stream"
+                if message["parent_header"].get("msg_id") != request and not (awaited and is_text):
                     continue
-                if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
-                    return
                 until = time.monotonic() + SECONDS
-                yield message
+                if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
+                    idle = True
+                else:
+                    yield message
+                shown += message["content"]["text"] if is_text else ""
+                if idle and awaited in shown:
+                    return
         raise TimeoutError("the kernel does not answer")
 
     def run(self, code: str) -> Seen:
@@ -204,10 +216,13 @@ class Side:
         self.ready()
 
     def stop(self) -> None:
-        """End the kernel."""
+        """End the kernel, and what its cells forked and left running: all are of the kernel's own process group."""
         self.client.stop_channels()
         self.manager.shutdown_kernel(now=True)
         self.manager.cleanup_resources()
+        for pid in self.pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
 
 
 class Pair:
@@ -253,7 +268,7 @@ class Pair:
         except Exception as error:
             raise AssertionError("\n".join([f"{where} never ended", *self.differences])) from error
         self.warnings += watched.own
-        for what in ("shown", "asked", "reply"):
+        for what in ("asked", "reply") if "unshown" in words else ("shown", "asked", "reply"):
             self._compare(
                 f"{where}: {what}", _masked(getattr(plain, what), words), _masked(getattr(watched, what), words)
             )
@@ -301,7 +316,10 @@ class Pair:
 
 # Modules of the standard library that the agent loads and a plain kernel does not have.
 LOADED: frozenset[str] = frozenset()
-_DESCRIPTORS = re.compile(r"anon_inode:inotify|pipe|.*/project/\.reprokit/.*|/dev/shm/reprokit-.*|/proc/.*/io")
+# Among them a file that the user holds a lock on: to close it would drop the lock.
+_DESCRIPTORS = re.compile(
+    r"anon_inode:inotify|pipe|.*/project/\.reprokit/.*|.*/project/lock\.tmp|/dev/shm/reprokit-.*|/proc/.*/io"
+)
 
 
 def _tolerant(what: str, plain: Any, watched: Any) -> tuple[Any, Any]:
@@ -335,6 +353,11 @@ def _own_variables_aside(environ: dict[str, str]) -> dict[str, str]:
 def _answers(words: str) -> list[str]:
     found = re.search(r"answers=(.*)", words)
     return found[1].encode().decode("unicode_escape").split("|") if found else []
+
+
+def _awaited(words: str) -> str:
+    found = re.search(r"awaited=(.*)", words)
+    return found[1] if found else ""
 
 
 def _grouped(messages: Sequence[Any]) -> list[Any]:

@@ -59,7 +59,7 @@ def template(tmp_path_factory: pytest.TempPathFactory, environ: dict[str, str]) 
     return root
 
 
-def compare(pair: Pair, cells: Iterable[tuple[str, str]]) -> None:
+def compare(pair: Pair, cells: Iterable[tuple[str, str]], *, warnings: int = 0) -> None:
     """Give both kernels of a pair all cells; nothing may differ, and reprokit may have had nothing to say."""
     try:
         pair.start()
@@ -69,12 +69,13 @@ def compare(pair: Pair, cells: Iterable[tuple[str, str]]) -> None:
     finally:
         pair.stop()
     assert not pair.differences, "\n".join(pair.differences)
-    assert pair.warnings == []
+    assert len(pair.warnings) <= warnings, pair.warnings
 
 
 @pytest.mark.parametrize("path", SHEETS, ids=lambda path: path.stem)
 def test_cells_do_the_same(path: Path, tmp_path: Path, template: Path, environ: dict[str, str]) -> None:
-    compare(Pair(tmp_path, template, environ), read_sheet(path).cells)
+    # From a robbed session something is taken that it cannot do without: that is told once.
+    compare(Pair(tmp_path, template, environ), read_sheet(path).cells, warnings=int(path.stem == "robbed"))
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,8 @@ def test_cells_do_the_same(path: Path, tmp_path: Path, template: Path, environ: 
 def test_cells_do_the_same_where_the_recorder_is_preloaded(
     path: Path, tmp_path: Path, template: Path, environ: dict[str, str]
 ) -> None:
-    compare(Pair(tmp_path, template, environ, carried=True), read_sheet(path).cells)
+    pair = Pair(tmp_path, template, environ, carried=True)
+    compare(pair, read_sheet(path).cells, warnings=int(path.stem == "robbed"))
 
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
