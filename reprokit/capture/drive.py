@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from reprokit.capture.probe import Replayed
 from reprokit.records import Cell, CodeState
 
 __all__ = ["VARIABLE", "Drive", "take", "write"]
@@ -33,6 +34,8 @@ class Drive:
         order: in a replay, the numbers of the recorded cells in the order they will run.
         cells: in a replay, the recorded cells.
         front: what the recorded session sat at; a replay displays as that did.
+        clock: "recorded" when each cell is to begin at its recorded time; see ``conditions``.
+        network: "closed" when cells are to have none.
         hash_secret: in a replay, the key that string hashes are to follow from; see ``hash_secret``.
         places: in a replay, where modules from outside the project were put back, by name.
     """
@@ -47,6 +50,15 @@ class Drive:
     cells: tuple[Cell, ...] = field(default=())
     places: Mapping[str, str] = field(default_factory=dict)
     hash_secret: str | None = None
+    clock: str = "real"
+    network: str = "open"
+
+    def replayed(self) -> Replayed | None:
+        """Return what a replay gives back to its cells; None when this is none."""
+        if self.kind != "replay":
+            return None
+        cells = {cell.seq: cell for cell in self.cells}
+        return Replayed(cells, self.order, self.places, self.clock, self.network)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the order as JSON-ready values."""
@@ -61,6 +73,8 @@ class Drive:
             "cells": [cell.to_dict() for cell in self.cells],
             "places": dict(self.places),
             "hash_secret": self.hash_secret,
+            "clock": self.clock,
+            "network": self.network,
         }
 
     @classmethod
@@ -77,6 +91,8 @@ class Drive:
             cells=tuple(Cell.from_dict(cell) for cell in data["cells"]),
             places=data.get("places", {}),
             hash_secret=data.get("hash_secret"),
+            clock=data.get("clock", "real"),
+            network=data.get("network", "open"),
         )
 
 

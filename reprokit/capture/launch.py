@@ -40,9 +40,19 @@ def carry_recorder() -> None:
             os.execve(sys.executable, sys.orig_argv, {**os.environ, **variables, AGAIN: "1"})
 
 
+def settle() -> None:
+    """Find things where the parent process says, and do not outlive it; once."""
+    namespace = runpy.run_path(str(PACKAGE / "capture" / "namespace.py"))  # alone, as the next
+    namespace["enter_if_asked"]()
+    parent = os.environ.pop(namespace["PARENT"], None)
+    if parent is not None and sys.platform.startswith("linux"):
+        namespace["die_with"](int(parent))
+
+
 def main() -> None:
     """Run what the command line asks for in this process."""
     what, arguments = sys.argv[1], sys.argv[2:]
+    settle()
     if what == "kernel":
         carry_recorder()
     del sys.path[0]  # the folder of this file, which Python put there

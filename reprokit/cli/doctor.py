@@ -67,6 +67,7 @@ def examine(folder: Path) -> Iterator[Check]:
     yield _git()
     yield from _store(folder)
     yield _capture()
+    yield _mounts()
     yield _tool("uv", "uv", "pip install uv", "environments are locked and built with pip-tools, which takes minutes")
     yield _tool("pip-tools", "pip-compile", "pip install pip-tools", "there is no fallback where uv cannot lock")
     yield _engine()
@@ -102,6 +103,19 @@ def _ask(command: list[str], environ: Mapping[str, str] | None = None) -> str | 
     except (OSError, subprocess.SubprocessError):
         return None
     return (done.stdout.splitlines() or [""])[0].strip()
+
+
+def _mounts() -> Check:
+    from reprokit.replay.mounts import unavailable
+
+    if not (why := unavailable()):
+        detail = "a replay has the workspace at the project's own path, and files outside at theirs"
+        return Check(check="mounts", status="ok", detail=detail)
+    detail = (
+        f"none ({why}): a replay uses files outside the project as they are, and absolute paths lead to the project"
+    )
+    remedy = "allow user namespaces (sysctl kernel.unprivileged_userns_clone, AppArmor), or run as root"
+    return Check(check="mounts", status="warn", detail=detail, remedy=remedy)
 
 
 def _store(folder: Path) -> Iterator[Check]:

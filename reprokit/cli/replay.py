@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING
 import click
 
 from reprokit.cli import DONE, REFUSED, emit_json, json_option, verdict_code
+from reprokit.cli.conditions import options
+from reprokit.cli.explain import BUDGET_S
 from reprokit.errors import Unreplayable
 
 if TYPE_CHECKING:
+    from reprokit.cli.conditions import Asked
     from reprokit.cli.progress import Progress
     from reprokit.records import Run, Verdict
+    from reprokit.replay.comparison import Comparison
+    from reprokit.replay.conditions import Conditions
     from reprokit.store.store import Store
 
 __all__ = ["replay"]
@@ -20,30 +25,21 @@ __all__ = ["replay"]
 
 @click.command()
 @click.argument("run")
-@click.option(
-    "--env",
-    type=click.Choice(["auto", "locked", "current"]),
-    help="The environment: the recorded one, this one, or what fits (the setting replay_env by default).",
-)
+@options
 @click.option("--to", type=click.Path(path_type=Path), help="Leave the restored files and results in this folder.")
-@click.option(
-    "--compare",
-    "mode",
-    type=click.Choice(["exact", "typed"]),
-    default="typed",
-    show_default=True,
-    help="Whether clocks, addresses and the like may differ.",
-)
 @click.option("--timeout", type=click.IntRange(min=1), help="The longest that one cell may take, in seconds.")
+@click.option("--explain", "why", is_flag=True, help="When it diverged, find out why (see `reprokit explain`).")
+@click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Also write the verdict as a page here.")
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
 @click.option("-v", "--verbose", is_flag=True, help="Tell each step.")
 @json_option
 def replay(
     run: str,
-    env: str | None,
+    asked: Asked,
     to: Path | None,
-    mode: str,
     timeout: int | None,
+    why: bool,
+    html: Path | None,
     dry_run: bool,
     verbose: bool,
     as_json: bool,
@@ -58,31 +54,72 @@ def replay(
 
     store = Store.open()
     record = store.load(store.resolve(run))
-    env = env or store.settings.replay_env
+    conditions = asked.conditions(store.settings)
+    comparison = asked.comparison()
     if dry_run:
-        return _print_plan(store, record, env, as_json)
+        return _print_plan(store, record, conditions, as_json)
+    if conditions.environment == "current":
+        _tell_difference(record)
     try:
         with reporter(verbose) as progress:
             verdict, restored = _replay(
-                store, record, env=env, to=to, exact=mode == "exact", timeout=timeout, progress=progress
+                store,
+                record,
+                conditions=conditions,
+                to=to,
+                comparison=comparison,
+                timeout=timeout,
+                progress=progress,
             )
     except Unreplayable as error:
         verdict, restored = _as_verdict(error), ()
-    if as_json:
-        from reprokit.views.json import verdict_json
-
-        emit_json(verdict_json(verdict))
-    else:
+    if html is not None:
+        _write_page(store, record, verdict, html)
+    if not as_json:
         from reprokit.views.text import verdict_text
 
         click.echo(verdict_text(verdict, restored=restored))
+    found = None
+    if why and verdict.verdict == "diverged":
+        from reprokit.cli.explain import find_cause
+
+        found = find_cause(
+            store, record, conditions, comparison, first=verdict, budget=BUDGET_S, timeout=timeout, verbose=verbose
+        )
+    if as_json:
+        from reprokit.views.json import verdict_json
+
+        emit_json({**verdict_json(verdict), **({} if found is None else {"explanation": found.to_dict()})})
+    elif found is not None:
+        from reprokit.views.explanation import explanation_text
+
+        click.echo(f"\n{explanation_text(found)}")
     return verdict_code(verdict)
 
 
-def _print_plan(store: Store, record: Run, env: str, as_json: bool) -> int:
+def _write_page(store: Store, record: Run, verdict: Verdict, path: Path) -> None:
+    from reprokit.cli.look import write_page
+    from reprokit.replay.contents import reader
+
+    runs = [record, *([store.load(verdict.replay)] if verdict.replay else [])]
+    write_page(path, verdict, reader(store.objects, *runs))
+
+
+def _tell_difference(record: Run) -> None:
+    """Say, before anything runs, how this environment is not the recorded one."""
+    from reprokit.replay import environment
+    from reprokit.views.env import differences_text
+
+    if record.environment is not None:
+        found = environment.differences(record.environment, environment.current(record.environment))
+        if found:
+            click.echo(differences_text(record.id, "current", found), err=True)
+
+
+def _print_plan(store: Store, record: Run, conditions: Conditions, as_json: bool) -> int:
     from reprokit.replay.facts import plan_replay
 
-    plan = plan_replay(store, record, env=env)
+    plan = plan_replay(store, record, conditions)
     if as_json:
         emit_json(plan.to_dict())
     else:
@@ -94,16 +131,18 @@ def _replay(
     store: Store,
     record: Run,
     *,
-    env: str,
+    conditions: Conditions,
     to: Path | None,
-    exact: bool,
+    comparison: Comparison,
     timeout: int | None,
     progress: Progress,
 ) -> tuple[Verdict, tuple[str, ...]]:
     """Return the verdict, and what was restored before the run, one line each."""
     from reprokit.replay import execute
 
-    result = execute.replay(store, record, env=env, to=to, exact=exact, timeout=timeout, progress=progress)
+    result = execute.replay(
+        store, record, conditions=conditions, to=to, comparison=comparison, timeout=timeout, progress=progress
+    )
     return result.verdict, result.restored
 
 

@@ -7,11 +7,13 @@ status is never read back from papermill's metadata.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
@@ -29,6 +31,7 @@ __all__ = ["CapturingClient", "Engine", "execute", "run_notebook"]
 
 _FINISH = "__import__('reprokit.capture.notebook', fromlist=['finish']).finish()"
 _AFTER_INTERRUPT_S = 10  # what an interrupted kernel gets to finish its record
+_SAVE_EVERY_S = 1.0  # how far the notebook on disk may lag behind; the record is written at once
 
 
 class CapturingClient(PapermillNotebookClient):  # type: ignore[misc]
@@ -44,6 +47,9 @@ class CapturingClient(PapermillNotebookClient):  # type: ignore[misc]
             self.allow_errors = True
         self._total = sum(self._runs(cell) for cell in self.nb.cells)
         self._done = 0
+        self._save = self.nb_man.save
+        self._saved = 0.0
+        self.nb_man.save = self._save_seldom
 
     def create_kernel_manager(self) -> Any:
         """Make the kernel manager that puts the agent into the kernel."""
@@ -53,6 +59,8 @@ class CapturingClient(PapermillNotebookClient):  # type: ignore[misc]
         manager.log_path = self.record.log_path
         manager.python = order.python
         manager.variables = order.variables
+        manager.namespace_path = self.record.namespace_path
+        manager.imposes = order.imposes
         manager.use_ipc()
         self.km = manager
         return manager
@@ -60,16 +68,34 @@ class CapturingClient(PapermillNotebookClient):  # type: ignore[misc]
     def execute_cell(self, cell: Any, cell_index: int, *args: Any, **options: Any) -> Any:
         """Execute a cell and record how it went."""
         if not self._runs(cell):
-            return super().execute_cell(cell, cell_index, *args, **options)
+            return self._execute(cell, cell_index, *args, **options)
         self.record.order.progress("running cells", self._done, self._total)
         self.record.begin_cell(cell.source)
         seq = self.record.seq
-        result = super().execute_cell(cell, cell_index, *args, **options)
+        result = self._execute(cell, cell_index, *args, **options)
         self._done += 1
         self.record.end_cell("done")
         if seq is not None and not self.record.has_agent_record:
             self.record.outputs(seq, [dict(output) for output in cell.outputs])
         return result
+
+    def _execute(self, *args: Any, **options: Any) -> Any:
+        from jupyter_core.utils import run_sync
+
+        return run_sync(self._execute_and_save)(*args, **options)
+
+    async def _execute_and_save(self, *args: Any, **options: Any) -> Any:
+        later = asyncio.get_running_loop().call_later(_SAVE_EVERY_S, self._save_seldom)
+        try:
+            return await self.async_execute_cell(*args, **options)
+        finally:
+            later.cancel()
+
+    def _save_seldom(self, **options: Any) -> None:
+        """Save the notebook for those who watch it: papermill would write all of it twice for each cell."""
+        if monotonic() - self._saved >= _SAVE_EVERY_S:
+            self._save(**options)
+            self._saved = monotonic()
 
     def papermill_execute_cells(self) -> None:
         """Execute all cells, and let the agent finish its record before the kernel is ended."""
@@ -166,7 +192,10 @@ class Engine(NBClientEngine):  # type: ignore[misc]
                 stderr_file=stderr_file,
                 **traits,
             )
-            result = client.execute()
+            try:
+                result = client.execute()
+            finally:
+                del nb_man.save  # whatever papermill still has to say is the last word
             status, reason = _outcome(nb_man.nb, order)
             return result
         except DeadKernelError as error:

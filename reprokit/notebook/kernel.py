@@ -12,13 +12,21 @@ from typing import Any
 
 from jupyter_client.manager import AsyncKernelManager
 
-from reprokit.capture import drive, launch, preload
+from reprokit.capture import launch
+from reprokit.notebook.parent import carrying
 
-__all__ = ["AgentKernelManager"]
+__all__ = ["AgentKernelManager", "runtime_folder"]
 
 _LAUNCHERS = (["-m", "ipykernel_launcher"], [str(Path(launch.__file__).resolve()), "kernel"])
 _POLL_S = 0.01  # how often a kernel that is ending is looked at; jupyter_client's own 0.1 is felt in a short run
 _SOCKET_PATH = 90  # characters: a Unix socket's path may have 107, and its name needs some
+
+
+def runtime_folder() -> Path:
+    """Return where Jupyter writes how a kernel is reached, which the kernel reads."""
+    from jupyter_core.paths import jupyter_runtime_dir
+
+    return Path(jupyter_runtime_dir())
 
 
 class AgentKernelManager(AsyncKernelManager):  # type: ignore[misc]
@@ -32,6 +40,10 @@ class AgentKernelManager(AsyncKernelManager):  # type: ignore[misc]
     drive_path: Path | None = None
     #: File for what the kernel process itself says, such as why it crashed.
     log_path: Path | None = None
+    #: File that says where the kernel finds what; see ``capture.namespace``.
+    namespace_path: Path | None = None
+    #: Whether the kernel's recorder is to impose conditions; see ``capture.conditions``.
+    imposes: bool = False
     #: Interpreter to start instead of the kernelspec's own.
     python: Path | None = None
     #: Environment variables to set, or with None to take away.
@@ -55,7 +67,7 @@ class AgentKernelManager(AsyncKernelManager):  # type: ignore[misc]
 
     def use_ipc(self) -> None:
         """Talk over Unix sockets, where two kernels can never be given the same port."""
-        folder = tempfile.mkdtemp(prefix="reprokit-")
+        folder = tempfile.mkdtemp(prefix=f"reprokit-{os.getpid()}-")
         if sys.platform == "win32" or len(folder) > _SOCKET_PATH:
             Path(folder).rmdir()
             return
@@ -77,8 +89,7 @@ class AgentKernelManager(AsyncKernelManager):  # type: ignore[misc]
             else:
                 environ[name] = value
         if self.has_agent:
-            environ[drive.VARIABLE] = str(self.drive_path)
-            environ.update(preload.carried(environ))
+            environ |= carrying(environ, self.drive_path or Path(), self.namespace_path, imposes=self.imposes)
         with (self.log_path or Path(os.devnull)).open("ab") as log:
             await super()._async_start_kernel(**{"stdout": log, "stderr": log, **options, "env": environ})
 

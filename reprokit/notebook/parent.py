@@ -6,13 +6,14 @@ the parent fills what is missing, and says how the run ended.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reprokit.capture import drive
+from reprokit.capture import drive, installs, namespace, preload
 from reprokit.capture.drive import Drive
 from reprokit.capture.environment.environment import lock_in_background
 from reprokit.records import Gap, Run
@@ -20,7 +21,7 @@ from reprokit.store.journal import Journal
 from reprokit.store.liveness import this_process
 from reprokit.store.store import Store
 
-__all__ = ["Order", "ParentRecord", "Progress", "silent"]
+__all__ = ["Order", "ParentRecord", "Progress", "carrying", "silent"]
 
 Progress = Callable[[str, int, int], None]  # what is being done, done, total (0: unknown)
 
@@ -42,6 +43,8 @@ class Order:
         cwd: the kernel's working directory; this process's when None.
         variables: environment variables to set for the kernel, or with None to take away.
         before_cell: called with a cell's number before it runs.
+        enter: writes into a file where the kernel is to find what (see ``capture.namespace``); None: where it is.
+        imposes: whether the kernel's recorder is to impose conditions; see ``capture.conditions``.
         numbers: the cells' numbers, in the order in which they run; 1, 2, … when empty.
         keep_going: run the following cells after one that raised.
         progress: told of each cell.
@@ -56,10 +59,22 @@ class Order:
     cwd: Path | None = None
     variables: Mapping[str, str | None] = field(default_factory=dict)
     before_cell: Callable[[int], None] = lambda seq: None
+    enter: Callable[[Path], None] | None = None
+    imposes: bool = False
     numbers: tuple[int, ...] = ()
     keep_going: bool = False
     progress: Progress = silent
     opened: Callable[[str], None] = lambda run_id: None
+
+
+def carrying(
+    environ: Mapping[str, str], drive_path: Path, namespace_path: Path | None, *, imposes: bool
+) -> dict[str, str]:
+    """Return the variables with which a process, started by ``capture.launch``, carries the agent and its order."""
+    found = {drive.VARIABLE: str(drive_path), namespace.PARENT: str(os.getpid())}
+    if namespace_path is not None:
+        found[namespace.VARIABLE] = str(namespace_path)
+    return found | preload.carried(environ, conditions=imposes)
 
 
 class ParentRecord:
@@ -77,6 +92,9 @@ class ParentRecord:
         self.log_path = layout.run_folder(self.run_id) / "kernel.log"
         told = order.drive(self.run_id) if order.drive else self._plain_drive()
         drive.write(told, self.drive_path)
+        self.namespace_path = None if order.enter is None else layout.run_folder(self.run_id) / "namespace.json"
+        if order.enter is not None and self.namespace_path is not None:
+            order.enter(self.namespace_path)
         header = {"kind": order.kind, "started": time.time(), **order.header}
         self._append({"set": header, "add": {"writers": [this_process().to_dict()]}})
         self._count = 0
@@ -105,7 +123,10 @@ class ParentRecord:
         self.seq = numbers[self._count - 1] if self._count <= len(numbers) else self._count
         self.order.before_cell(self.seq)
         self._began = time.time()
-        self._append({"cell": self.seq, "fill": {"source": source, "started": self._began}})
+        told: dict[str, Any] = {"source": source, "started": self._began}
+        if self.order.kind == "replay" and (left_out := installs.lines(source)):
+            told["skipped"] = list(left_out)
+        self._append({"cell": self.seq, "fill": told})
 
     def end_cell(self, status: str, error: str | None = None) -> None:
         """The open cell ended, as far as the parent knows."""
@@ -131,6 +152,8 @@ class ParentRecord:
         self._journal.sync()
         self._journal.close()
         self.drive_path.unlink(missing_ok=True)
+        if self.namespace_path is not None:
+            self.namespace_path.unlink(missing_ok=True)
         if status == "done":
             self.log_path.unlink(missing_ok=True)
         run = self.order.store.load(self.run_id)

@@ -6,20 +6,26 @@ import posixpath
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from reprokit.capture import preload
 from reprokit.capture.code import listing
 from reprokit.capture.code.git import git
 from reprokit.digest import of_file
 from reprokit.errors import GitError, UsageError
 from reprokit.records import CodeState, FileUse, Run
 from reprokit.replay import environment, folders, lock, modules
+from reprokit.replay.conditions import Conditions
+from reprokit.replay.mounts import unavailable
 from reprokit.replay.plan import Facts, Plan, Reason, plan, wanted
+from reprokit.replay.prefix import prefix
 from reprokit.store import remote
 from reprokit.store.store import Store
 
 __all__ = ["gather", "plan_replay"]
 
+_AS_RECORDED = Conditions()
 
-def plan_replay(store: Store, run: Run, *, env: str = "auto") -> Plan:
+
+def plan_replay(store: Store, run: Run, conditions: Conditions = _AS_RECORDED) -> Plan:
     """Return how a run of this store is to be repeated today.
 
     Raises:
@@ -28,31 +34,41 @@ def plan_replay(store: Store, run: Run, *, env: str = "auto") -> Plan:
     if run.status == "running":
         raise UsageError(f"run {run.id} is still open", remedy="`%repro stop` ends it")
     here = modules.without_reads(modules.located(run, store.layout.project))
-    here = folders.expanded(here, store.objects.get_bytes)
-    return plan(here, gather(store, here, env))
+    here = prefix(folders.expanded(here, store.objects.get_bytes), conditions.until)
+    _require_recorder(conditions)
+    return plan(here, gather(store, here, conditions), conditions)
 
 
-def gather(store: Store, run: Run, env: str) -> Facts:
+def _require_recorder(conditions: Conditions) -> None:
+    if (conditions.clock, conditions.network) != ("real", "open") and not preload.is_available():
+        what = "a recorded clock" if conditions.clock == "recorded" else "a closed network"
+        raise UsageError(f"{what} needs the native recorder, which is not here", remedy="`reprokit doctor` says why")
+
+
+def gather(store: Store, run: Run, conditions: Conditions) -> Facts:
     """Return the facts that a plan for ``run`` rests on."""
     uses = [use for _, use in wanted(run) if use.digest is not None]
     named = [*(use.digest for use in uses if use.digest), *modules.digests(run)]
     held = frozenset(digest for digest in named if store.objects.has(digest))
     lost = [use for use in uses if _misses(use, held)]
-    inside = {path: _digest(Path(run.root) / path) for path in {use.path for use in lost}}
+    looked_at = uses if conditions.data == "current" else lost
+    inside = {path: _digest(Path(run.root) / path) for path in {use.path for use in looked_at}}
     missing = _snapshot_missing(run)
     recorded = run.environment
     today = environment.current(recorded)
-    decision = None if recorded is None else environment.choose(recorded, today, env)
+    wanted_environment = "locked" if conditions.packages else conditions.environment
+    decision = None if recorded is None else environment.choose(recorded, today, wanted_environment)
     chosen = "current" if decision is None else decision.use
     return Facts(
         objects=held,
         outside={use.path: _digest(Path(use.path)) for use in uses if use.path.startswith("/")},
         inside=inside,
-        dvc={} if missing else _dvc(run, lost, inside),
+        dvc={} if missing or conditions.data == "current" else _dvc(run, lost, inside),
         changes=() if recorded is None else environment.differences(recorded, today),
         environment=chosen,
         lock_gaps=_lock_gaps(store, run) if chosen == "locked" else (),
         snapshot_missing=missing,
+        no_mounts=unavailable(),
     )
 
 

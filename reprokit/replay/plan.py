@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+from reprokit.capture import installs
 from reprokit.capture.redact import HIDDEN
+from reprokit.errors import Unreplayable
 from reprokit.notebook.compose import executable
 from reprokit.records import Cell, FileUse, Record, Run
 from reprokit.records.replayable import blocking
 from reprokit.replay import modules
+from reprokit.replay.conditions import Conditions
 
 __all__ = ["Facts", "Plan", "Reason", "Restore", "plan"]
 
 
 _SHOWN = 300  # files that a plan names when it is read
+_AS_RECORDED = Conditions()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +35,10 @@ class Restore(Record):
     """A file to put back: ``path`` (relative to the project root) gets the bytes of ``digest``.
 
     ``before`` is the cell before which to do so; 0 is before the first. ``source`` is "object", "project"
-    (the file there still has these bytes), "dvc" (its cache or a remote), "edit" (code that was changed
-    then; an object) or "removed" (code that was removed then; ``digest`` is empty).
+    (the file there still has these bytes), "git" (the snapshot), "dvc" (its cache or a remote), "mount" (an object;
+    ``path`` is absolute and outside the project), "edit" (code that was changed then; an object) or "removed" (code
+    that was removed then; ``digest`` is empty). "today" is the file as it is in the project, "gone" one that is
+    not there any more.
     """
 
     path: str
@@ -46,7 +53,8 @@ class Plan(Record):
 
     ``environment`` is "current" or "locked"; ``changes`` is what differs between the environment of the run
     and the current one. ``in_place`` are files outside the project that still have their recorded bytes.
-    ``reasons`` is empty when the replay can be exact.
+    ``reasons`` is empty when the replay can be exact. ``modules`` says whether those from outside the project are
+    put back, and ``conditions`` which are not those of the record.
     """
 
     run: str
@@ -59,6 +67,17 @@ class Plan(Record):
     snapshot: str | None = None
     changes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    modules: bool = True
+    conditions: dict[str, Any] = field(default_factory=dict)
+
+    def require(self) -> None:
+        """Pass when the replay can be exact.
+
+        Raises:
+            Unreplayable: it cannot.
+        """
+        if self.reasons:
+            raise Unreplayable(self.run, [(reason.why, reason.fix) for reason in self.reasons])
 
     def text(self) -> str:
         """Return the plan as lines to read."""
@@ -79,6 +98,7 @@ class Facts:
         environment: "current" or "locked": what was chosen.
         lock_gaps: why the locked environment could not be built exactly.
         snapshot_missing: what is wrong with the code snapshot; empty when it is there.
+        no_mounts: why a file outside the project cannot be put back in its place; empty when it can.
     """
 
     objects: frozenset[str] = frozenset()
@@ -89,6 +109,7 @@ class Facts:
     environment: str = "current"
     lock_gaps: tuple[Reason, ...] = ()
     snapshot_missing: str = ""
+    no_mounts: str = "this replay has no mounts"
 
 
 def wanted(run: Run) -> Iterator[tuple[Cell, FileUse]]:
@@ -105,26 +126,31 @@ def wanted(run: Run) -> Iterator[tuple[Cell, FileUse]]:
         have.update((use.path, use.digest) for use in cell.writes)
 
 
-def plan(run: Run, facts: Facts) -> Plan:
-    """Return how ``run`` is to be repeated, given the facts."""
-    restores, in_place, reasons = _files(run, facts)
-    edited, not_kept = _code(run, facts)
+def plan(run: Run, facts: Facts, conditions: Conditions = _AS_RECORDED) -> Plan:
+    """Return how ``run`` is to be repeated under some conditions, given the facts."""
+    recorded = conditions.code == "recorded"
+    restores, in_place, reasons = _files(run, facts, conditions)
+    edited, not_kept = _code(run, facts) if recorded else ([], [])
     cells = executable(run)
     return Plan(
         run=run.id,
         environment=facts.environment,
-        reasons=(*_blocking(run, facts), *reasons, *not_kept),
+        reasons=tuple(dict.fromkeys((*_blocking(run, facts), *reasons, *not_kept))),
         cells=tuple(cell.seq for cell in cells),
         skipped=tuple(cell.seq for cell in run.cells if cell.status in ("interrupted", "running")),
         restores=(*restores, *edited),
         in_place=tuple(in_place),
         snapshot=None if run.code is None else run.code.snapshot,
         changes=facts.changes,
-        notes=tuple(_notes(run)),
+        notes=tuple(_notes(run, conditions)),
+        modules=recorded,
+        conditions=conditions.changed(),
     )
 
 
-def _files(run: Run, facts: Facts) -> tuple[list[Restore], list[str], list[Reason]]:
+def _files(run: Run, facts: Facts, conditions: Conditions) -> tuple[list[Restore], list[str], list[Reason]]:
+    if conditions.data == "current":
+        return *_files_of_today(run, facts), []
     restores: list[Restore] = []
     in_place: list[str] = []
     reasons: list[Reason] = []
@@ -134,11 +160,17 @@ def _files(run: Run, facts: Facts) -> tuple[list[Restore], list[str], list[Reaso
         seen.add(use.path)
         if use.digest is None:
             reasons.append(Reason(why=f"{use.path} {_STATES[use.state]} in cell {cell.seq}", fix=_AGAIN))
-        elif use.path.startswith("/"):
-            reasons += _outside(use, facts)
+        elif use.path.startswith("/") and facts.outside.get(use.path) == use.digest and first:
             in_place.append(use.path)
-        elif not (use.stored == "git" and first):
-            where = _source(use.digest, use.path, facts)
+        elif use.path.startswith("/"):
+            if facts.no_mounts or use.digest not in facts.objects:
+                reasons.append(_outside(use, facts))
+            else:
+                restores.append(
+                    Restore(path=use.path, digest=use.digest, before=0 if first else cell.seq, source="mount")
+                )
+        elif not (use.stored == "git" and first and conditions.code == "recorded"):
+            where = "git" if use.stored == "git" and first else _source(use.digest, use.path, facts)
             if where is None:
                 reasons.append(_not_kept(use, facts))
             else:
@@ -146,6 +178,19 @@ def _files(run: Run, facts: Facts) -> tuple[list[Restore], list[str], list[Reaso
                     Restore(path=use.path, digest=use.digest, before=0 if first else cell.seq, source=where)
                 )
     return restores, in_place, reasons
+
+
+def _files_of_today(run: Run, facts: Facts) -> tuple[list[Restore], list[str]]:
+    """Return what to take from the project as it is, and what lies outside it."""
+    restores: dict[str, Restore] = {}
+    in_place: dict[str, None] = {}
+    for _, use in wanted(run):
+        if use.path.startswith("/"):
+            in_place[use.path] = None
+        else:
+            digest = facts.inside.get(use.path)
+            restores[use.path] = Restore(path=use.path, digest=digest or "", source="today" if digest else "gone")
+    return list(restores.values()), list(in_place)
 
 
 def _code(run: Run, facts: Facts) -> tuple[list[Restore], list[Reason]]:
@@ -174,12 +219,11 @@ _STATES = {
 _AGAIN = "capture the run again"
 
 
-def _outside(use: FileUse, facts: Facts) -> list[Reason]:
+def _outside(use: FileUse, facts: Facts) -> Reason:
     today = facts.outside.get(use.path)
-    if today == use.digest:
-        return []
     what = "is gone" if today is None else "has changed"
-    return [Reason(why=f"{use.path}, outside the project, {what}", fix=_put_back(use))]
+    kept = f", and cannot be put there for a replay alone ({facts.no_mounts})" if use.digest in facts.objects else ""
+    return Reason(why=f"{use.path}, outside the project, {what}{kept}", fix=_put_back(use))
 
 
 def _put_back(use: FileUse) -> str:
@@ -218,7 +262,12 @@ def _blocking(run: Run, facts: Facts) -> Iterator[Reason]:
     yield from facts.lock_gaps
 
 
-def _notes(run: Run) -> Iterator[str]:
+def _notes(run: Run, conditions: Conditions) -> Iterator[str]:
+    for cell in executable(run):
+        for line in installs.lines(cell.source):
+            yield f"cell {cell.seq} does not repeat `{line}`: the environment has what it installed"
+    if conditions.network == "closed":
+        yield from (f"cell {cell.seq} wants {', '.join(cell.network)}" for cell in executable(run) if cell.network)
     if run.machine is not None and run.machine.hash_seed == "random":
         yield "the order of sets of strings was random and is not restored (PYTHONHASHSEED was not fixed)"
     if run.code is None:
@@ -234,7 +283,10 @@ def _lines(plan: Plan) -> Iterator[str]:
         if restore.source in ("edit", "removed"):
             yield f"  code         {restore.path} {'edited' if restore.digest else 'removed'}{when}"
             continue
-        where = " from DVC" if restore.source == "dvc" else ""
+        if restore.source in ("today", "gone"):
+            yield f"  data         {restore.path} as it is today" + (" (gone)" if restore.source == "gone" else "")
+            continue
+        where = _FROM.get(restore.source, "")
         yield f"  data         {restore.path} ← {restore.digest[:19]}{where}{when}"
     if len(plan.restores) > _SHOWN:
         yield f"  data         … and {len(plan.restores) - _SHOWN:,} more files"
@@ -242,6 +294,9 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield f"  data         {path} as it is"
     if len(plan.in_place) > _SHOWN:
         yield f"  data         … and {len(plan.in_place) - _SHOWN:,} more files as they are"
+    for name, value in plan.conditions.items():
+        if name != "environment":  # told below
+            yield f"  condition    {name} {_shown(value)}"
     kind = "the current one" if plan.environment == "current" else "built from the lock"
     yield f"  environment  {kind}"
     for change in plan.changes:
@@ -251,6 +306,13 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield f"  note         {note}"
     for reason in plan.reasons:
         yield f"  unreplayable {reason.why}" + (f": {reason.fix}" if reason.fix else "")
+
+
+_FROM = {"dvc": " from DVC", "git": " from the snapshot", "mount": " for the replay alone"}
+
+
+def _shown(value: object) -> str:
+    return ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, dict) else str(value)
 
 
 def _numbers(cells: tuple[int, ...]) -> str:

@@ -26,6 +26,9 @@ from reprokit.records import CodeState, FileUse
 __all__ = ["Workspace", "create", "move", "verify"]
 
 
+_RACY_S = 2  # seconds; a kernel takes longer than one to start, and git looks at whole ones
+
+
 class Restorer(Protocol):
     """What is needed of the store's objects."""
 
@@ -133,11 +136,18 @@ def _fill(code: CodeState, target: Path, objects: Restorer) -> None:
         if code.kind == "git":
             # Entries that are the same keep what the index just learnt of their files.
             scratch.git("read-tree", *(["-m", code.commit] if code.commit else ["--empty"]), env=env)
+            _settle(target / ".git" / "index")
     for use in code.large:
         _restore_large(use, target, objects)
     for module in code.submodules:
         folder = _within(target, _inside(code, module))
         create(module, folder, objects=objects)
+
+
+def _settle(index: Path) -> None:
+    """Let git believe what the index says of files as old as itself: else it reads each of them to see."""
+    status = index.stat()
+    os.utime(index, (status.st_atime, status.st_mtime + _RACY_S))
 
 
 @contextmanager

@@ -111,8 +111,11 @@ def test_a_missing_object_is_unreplayable_before_anything_runs(bench: Bench) -> 
     assert "data.txt" in text
 
 
-def test_a_file_outside_the_project_is_used_in_place_or_unreplayable(bench: Bench, tmp_path: Path) -> None:
-    """An absolute path outside the project: used while it holds the same bytes, else said before anything runs."""
+def test_a_file_outside_the_project_is_used_in_place_or_unreplayable(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without mounts, an absolute path outside the project is used while it holds the same bytes."""
+    monkeypatch.setenv("REPROKIT_MOUNTS", "never")
     outside = Path.home() / "elsewhere" / "shared.txt"
     outside.parent.mkdir()
     outside.write_text("shared")
@@ -124,8 +127,9 @@ def test_a_file_outside_the_project_is_used_in_place_or_unreplayable(bench: Benc
     assert "shared.txt" in verdict["reasons"][0]
 
 
-def test_a_link_out_of_the_project_is_never_written_through(bench: Bench) -> None:
-    """``data`` is a link to a folder elsewhere: used while its file is the same, else said before anything runs."""
+def test_a_link_out_of_the_project_is_never_written_through(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``data`` is a link to a folder elsewhere; without mounts it is used while its file is the same."""
+    monkeypatch.setenv("REPROKIT_MOUNTS", "never")
     elsewhere = Path.home() / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "shared.txt").write_text("shared")
@@ -214,7 +218,7 @@ def test_what_a_crashing_kernel_said_is_the_reason(bench: Bench) -> None:
 
 def test_a_cell_that_takes_too_long_is_recorded_as_such(bench: Bench) -> None:
     bench.notebook("work.ipynb", "x = 1", "import time\ntime.sleep(600)", "print('never')")
-    bench.reprokit("run", "work.ipynb", "--timeout", "2", code=1)
+    bench.reprokit("run", "work.ipynb", "--timeout", "6", code=1)  # enough for the first cell
     run = bench.latest()
     assert run.status == "interrupted"
     assert "longer than" in str(run.reason)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from reprokit.records import Config, Gap, Run
-from reprokit.replay.execute import variables
 from reprokit.replay.plan import Facts, plan
+from reprokit.replay.process import variables
 from reprokit.store.store import Store
 
 

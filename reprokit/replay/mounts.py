@@ -1,0 +1,145 @@
+"""Where things lie for the processes of a replay: the workspace in the place of the project, files in their own.
+
+A replay's kernel has a namespace of mounts of its own (see ``capture.namespace``). In it the paths are those that
+the run had: what an absolute path into the project names is in the workspace, and the user's checkout cannot be
+reached at all, except for what a replay needs of it (the store, the environment, git's objects).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from reprokit.capture import launch, namespace
+from reprokit.notebook.kernel import runtime_folder
+from reprokit.records import CodeState
+from reprokit.replay import environment
+from reprokit.store.store import Store
+
+__all__ = ["Mounts", "unavailable"]
+
+
+@cache
+def unavailable() -> str:
+    """Return why processes cannot have mounts of their own here; "" when they can."""
+    if not sys.platform.startswith("linux"):
+        return "only Linux has them"
+    if os.environ.get("REPROKIT_MOUNTS") == "never":
+        return "REPROKIT_MOUNTS is never"
+    command = [sys.executable, "-I", "-S", namespace.__file__]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    said = done.stderr.strip().splitlines() or ["the system refused"]
+    return "" if done.returncode == 0 else said[-1]
+
+
+@dataclass(slots=True)
+class Mounts:
+    """What is mounted where, in this order.
+
+    Attributes:
+        top: the workspace, and ``place`` the folder that it stands for.
+        beside: a folder of the replay's own for what is mounted from.
+    """
+
+    top: Path
+    place: Path
+    beside: Path
+    _inner: list[tuple[Path, Path]] = field(default_factory=list)
+    _outer: dict[str, Path] = field(default_factory=dict)  # place → file that stands for it
+    _made: list[Path] = field(default_factory=list)
+
+    @classmethod
+    def plan(cls, store: Store, code: CodeState | None, top: Path, place: Path, beside: Path) -> Mounts:
+        """Return the mounts that put the workspace at ``top`` in the place of the project, with what it needs.
+
+        Args:
+            store: holds the run.
+            code: what the workspace was made from.
+            top: the workspace.
+            place: the top of the project's tree.
+            beside: an empty folder outside of both.
+        """
+        mounts = cls(top=top, place=place, beside=beside)
+        for number, state in enumerate(_repositories(code)):
+            mounts._lend_objects(state, number)
+        for path in _needed(store):
+            mounts._keep(path)
+        return mounts
+
+    def seen(self, path: Path) -> Path:
+        """Return the path at which the replay finds what lies at ``path`` in the workspace."""
+        return self.place / path.relative_to(self.top) if path.is_relative_to(self.top) else path
+
+    def outside(self, path: str) -> Path:
+        """Return the file that stands for one outside the project; what is written there, the replay reads."""
+        if path not in self._outer:
+            folder = self.beside / "files" / str(len(self._outer))
+            folder.mkdir(parents=True)
+            self._outer[path] = folder / Path(path).name
+        return self._outer[path]
+
+    def write(self, file: Path, cwd: Path) -> None:
+        """Write what ``capture.namespace`` is to do; ``cwd`` is as the replay sees it."""
+        stage = self.beside / "stage"
+        stage.mkdir(exist_ok=True)
+        pairs = [*self._inner, (self.top, self.place)]
+        mounts = [[str(source), str(target)] for source, target in pairs]
+        mounts += [[str(source), target] for target, source in self._outer.items()]
+        file.write_text(json.dumps({"mounts": mounts, "stage": str(stage), "cwd": str(cwd)}), "utf-8")
+
+    def clear(self) -> None:
+        """Remove the empty folders that things were mounted on."""
+        for folder in reversed(self._made):
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+
+    def _keep(self, path: Path) -> None:
+        """Let something of the project's own tree be there as it is."""
+        if path == self.place or not path.is_relative_to(self.place) or not path.is_dir():
+            return
+        target = self.top / path.relative_to(self.place)
+        if not target.parent.resolve().is_relative_to(self.top.resolve()) or target.is_symlink():
+            return
+        missing = [folder for folder in (target, *target.parents) if not folder.exists()]
+        target.mkdir(parents=True, exist_ok=True)
+        self._made += reversed(missing)
+        self._inner.append((path, target))
+
+    def _lend_objects(self, state: CodeState, number: int) -> None:
+        """Let the workspace's repository find the objects of the user's, which lie below the mount."""
+        objects = Path(state.repository) / "objects"
+        alternates = _repository_of(self.top, self.place, state) / "objects" / "info" / "alternates"
+        if not objects.is_relative_to(self.place) or not alternates.is_file():
+            return
+        lent = self.beside / f"objects-{number}"
+        lent.mkdir()
+        file = self.beside / f"alternates-{number}"
+        file.write_bytes(os.fsencode(lent) + b"\n")
+        self._inner += [(objects, lent), (file, alternates)]
+
+
+def _repositories(code: CodeState | None) -> Iterator[CodeState]:
+    if code is not None:
+        yield code
+        for module in code.submodules:
+            yield from _repositories(module)
+
+
+def _repository_of(top: Path, place: Path, state: CodeState) -> Path:
+    inside = Path(state.top)
+    return (top / inside.relative_to(place) if inside.is_relative_to(place) else top) / ".git"
+
+
+def _needed(store: Store) -> Iterable[Path]:
+    """Return what a replay's processes use of their own: they must find it whatever lies in the project."""
+    cache_folder = environment.cache_folder().parent
+    interpreter = (Path(sys.prefix), Path(sys.base_prefix))
+    own = (store.layout.root, cache_folder, launch.PACKAGE, runtime_folder(), *interpreter)
+    found = sorted({Path(path).absolute() for path in own}, key=lambda path: len(path.parts))
+    return [path for path in found if not any(path != other and path.is_relative_to(other) for other in found)]
