@@ -7,19 +7,20 @@ import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from reprokit.cli import DONE, emit_json, json_option, verdict_code
-from reprokit.errors import StoreError
+from reprokit.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
-    from reprokit.records import Run
+    from reprokit.records import Run, Verdict
     from reprokit.store.index import Summary
     from reprokit.store.store import Store
 
-__all__ = ["diff", "outputs_in", "runs", "show"]
+__all__ = ["diff", "outputs_in", "runs", "show", "write_page"]
 
 
 @click.command()
@@ -102,28 +103,67 @@ def outputs_in(store: Store) -> Callable[[str], list[Any]]:
 @click.command()
 @click.argument("a", metavar="RUN")
 @click.argument("b", metavar="RUN")
-@click.option("--exact", is_flag=True, help="Without the rules that let unequal bytes count as equivalent.")
+@click.option(
+    "--compare",
+    "mode",
+    type=click.Choice(["exact", "typed"]),
+    default="typed",
+    show_default=True,
+    help="Whether clocks, addresses, dates inside files and the like may differ.",
+)
+@click.option("--exact", is_flag=True, hidden=True)  # what --compare exact was called before
+@click.option("--rtol", type=click.FloatRange(min=0), default=0.0, help="How far numbers may be apart, relatively.")
+@click.option("--atol", type=click.FloatRange(min=0), default=0.0, help="How far numbers may be apart, absolutely.")
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Also write a page, with pictures, here.")
 @json_option
-def diff(a: str, b: str, exact: bool, as_json: bool) -> int:
+def diff(a: str, b: str, mode: str, exact: bool, rtol: float, atol: float, html: Path | None, as_json: bool) -> int:
     """Compare two runs.
 
-    Names the first cell that differs, how, and the likely cause. The exit code is 1 when they differ.
+    Names the first cell that differs, how, and the likely cause; what follows from it; code, data (column by
+    column), configuration, packages and metrics. The exit code is 1 when they differ.
     """
     from reprokit.replay.changes import code_changes
     from reprokit.replay.compare import compare
+    from reprokit.replay.comparison import Comparison
+    from reprokit.replay.contents import reader
     from reprokit.store.store import Store
 
+    comparison = Comparison(exact=exact or mode == "exact", rtol=rtol, atol=atol)
     store = Store.open()
     before, after = (store.load(store.resolve(name)) for name in (a, b))
-    verdict = compare(before, after, store.objects.get_bytes, exact=exact)
+    read = reader(store.objects, before, after)
+    verdict = compare(before, after, read, comparison)
     if before.code and after.code:
         verdict = replace(verdict, code=code_changes(before.code, after.code))
+    if html:
+        write_page(html, verdict, read)
     if as_json:
         from reprokit.views.json import verdict_json
 
         emit_json(verdict_json(verdict))
     else:
-        from reprokit.views.text import verdict_text
+        from reprokit.views.verdict import verdict_text
 
         click.echo(verdict_text(verdict))
     return verdict_code(verdict)
+
+
+def write_page(path: Path, verdict: Verdict, read: Callable[[str], bytes]) -> None:
+    """Write a verdict as a page of its own, with the pictures that differ.
+
+    Args:
+        path: the file to write.
+        verdict: what to show.
+        read: returns the bytes of a content by its digest.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    from reprokit.replay.pictures import pictures_of
+    from reprokit.views.html import verdict_page
+
+    page = verdict_page(verdict, pictures=pictures_of(verdict, read))
+    try:
+        path.write_text(page, "utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written ({error})", remedy="name a file in a folder that exists") from error

@@ -1,4 +1,4 @@
-"""The most likely cause of the first divergence, from the evidence in both records.
+"""The most likely cause of a divergence, from the evidence in both records.
 
 Knows runs and what the comparison found up to there; knows nothing of stores, of contents that were not
 found to differ, or of how the pairs of cells were made.
@@ -6,40 +6,32 @@ found to differ, or of how the pairs of cells were made.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
 
-from reprokit.records import Cell, CodeState, Difference, Divergence, Run, Verdict
-from reprokit.replay import rules
+from reprokit.records import Cell, CodeState, Difference, Divergence, Run
+from reprokit.replay.finding import Finding, Pair, states_of
+from reprokit.replay.typed.likeness import looks_like_clock, looks_like_token, reordered
+from reprokit.replay.whole import config_of
 
-__all__ = ["Finding", "Pair", "Scene", "config_of", "states_of", "with_cause"]
-
-Pair = tuple[Cell | None, Cell | None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One comparison that was not plain equality; ``texts`` are the two contents, for finding the cause."""
-
-    difference: Difference | None = None
-    diverges: bool = True
-    rules: tuple[str, ...] = ()
-    texts: tuple[str, str] | None = None
+__all__ = ["CLOCKS", "TOKENS_FROM", "Scene", "cause_of", "divergence"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """What is known where two runs first diverge: the pairs up to there, and what was found in the last."""
+    """What is known where two runs diverge: the pairs up to there, and what was found in the last.
+
+    ``cell`` is what the last is called, 0 when it is the run as a whole.
+    """
 
     a: Run
     b: Run
     pairs: Sequence[Pair]
     findings: Sequence[Finding]
     environment: tuple[str, ...]
+    cell: int
 
     def changed(self, *whats: str) -> list[Difference]:
         """Return the diverging differences of these kinds."""
@@ -131,23 +123,30 @@ def _trees(code: CodeState) -> tuple[str, ...]:
     return (code.tree, *(tree for module in code.submodules for tree in _trees(module)))
 
 
+def _refused(scene: Scene) -> bool:
+    """Return whether the second run had no network and the cell wanted it."""
+    _, right = _last(scene)
+    return scene.b.conditions.get("network") == "closed" and bool(right and right.network)
+
+
 _CODE = (".py", ".pyi", ".pyx", ".so", ".ipynb", ".R", ".jl", ".sh")
-_TOKENS_FROM = r"\buuid[14]?\b|\bsecrets\b|\burandom\b|SystemRandom"
+TOKENS_FROM = r"\buuid[14]?\b|\bsecrets\b|\burandom\b|SystemRandom"
 _UNSEEDED = r"(?:default_rng|RandomState|SeedSequence|Random)\(\)"
-_CLOCKS = r"\btime\.\w*time|perf_counter|monotonic\(|\.(?:now|utcnow|today)\("
+CLOCKS = r"\btime\.\w*time|perf_counter|monotonic\(|\.(?:now|utcnow|today)\("
 
 _EVIDENCE: tuple[tuple[str, Callable[[Scene], bool]], ...] = (
     # What is certain first, then what the difference itself shows, then what was merely different.
     ("code", lambda s: bool(s.changed("source", "extra")) or "code" in _inputs_changed(s)),
     ("data", lambda s: "data" in _inputs_changed(s)),
     ("config", lambda s: s.a.params != s.b.params or "config" in _inputs_changed(s)),
-    ("hash-order", lambda s: _hashes_vary(s) and s.texts(rules.reordered)),
-    ("time", lambda s: s.texts(rules.looks_like_clock)),
-    ("randomness", lambda s: s.texts(rules.looks_like_token) or _drawn_apart(s)),
+    ("network", _refused),
+    ("hash-order", lambda s: _hashes_vary(s) and s.texts(reordered)),
+    ("time", lambda s: s.texts(looks_like_clock)),
+    ("randomness", lambda s: s.texts(looks_like_token) or _drawn_apart(s)),
     ("environment", lambda s: bool(s.environment)),
-    ("randomness", lambda s: s.uses(_TOKENS_FROM)),
+    ("randomness", lambda s: s.uses(TOKENS_FROM)),
     ("network", lambda s: any(cell.network for cell in s.cells())),
-    ("time", lambda s: s.uses(_CLOCKS)),
+    ("time", lambda s: s.uses(CLOCKS)),
     ("randomness", lambda s: s.uses(_UNSEEDED) and _unseeded(s)),
     # A changed tree may be a helper module that the cell imports, but a saved notebook or a result changes it
     # too: packages that differ and what the cell's own source shows go first. It goes before generators that
@@ -162,16 +161,17 @@ _EVIDENCE: tuple[tuple[str, Callable[[Scene], bool]], ...] = (
 _LEADS = {"code": ("source", "extra", "read"), "data": ("read",), "config": ("param", "read")}
 
 
-def with_cause(verdict: Verdict, first: int, scene: Scene) -> Verdict:
-    cause = next((name for name, shows in _EVIDENCE if shows(scene)), "nondeterminism")
+def cause_of(scene: Scene) -> str:
+    """Return the most likely cause of the divergence in the last pair."""
+    return next((name for name, shows in _EVIDENCE if shows(scene)), "nondeterminism")
+
+
+def divergence(scene: Scene) -> Divergence:
+    """Return the divergence in the last pair: where it is, its cause, and the difference that goes with that."""
+    cause = cause_of(scene)
     everything = [finding.difference for finding in scene.findings if finding.diverges and finding.difference]
     lead = (scene.changed(*_LEADS.get(cause, ())) or everything)[0]
-    cell = verdict.cells[first]
-    return dataclasses.replace(
-        verdict,
-        first_divergence=Divergence(cell=cell.cell, cause=cause, difference=_line(lead)),
-        cells=(*verdict.cells[:first], dataclasses.replace(cell, cause=cause), *verdict.cells[first + 1 :]),
-    )
+    return Divergence(cell=scene.cell, cause=cause, difference=_line(lead))
 
 
 def _line(difference: Difference) -> str:
@@ -190,12 +190,3 @@ def _line(difference: Difference) -> str:
     plain = difference.what in ("output", "status", "source")
     named = difference.where if plain else f"{difference.what} {difference.where}"
     return f"{named}: {difference.before} → {difference.after}"
-
-
-def states_of(cell: Cell | None) -> dict[tuple[str, str], str]:
-    random = cell.random if cell else ()
-    return {(state.at, name): digest for state in random for name, digest in state.states.items()}
-
-
-def config_of(run: Run) -> dict[str, Any]:
-    return run.config.values if run.config else {}

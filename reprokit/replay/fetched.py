@@ -10,8 +10,8 @@ from itertools import zip_longest
 
 from reprokit.digest import PREFIX
 from reprokit.records import Difference, RemoteUse
-from reprokit.replay import rules
-from reprokit.replay.causes import Finding
+from reprokit.replay.finding import Finding
+from reprokit.replay.typed.shown import clip
 
 __all__ = ["compare_remote"]
 
@@ -53,7 +53,7 @@ def _told(left: RemoteUse | None, right: RemoteUse | None) -> Finding:
     use = left or right
     assert use is not None
     before, after = (_brief(side) if side else "absent" for side in (left, right))
-    where = f"{use.url}: {rules.clip(' '.join(use.query.split()))}" if use.query else use.url
+    where = f"{use.url}: {clip(' '.join(use.query.split()))}" if use.query else use.url
     one_sided = left is None or right is None
     diverges = not one_sided or (use.access == "write" and use.kind != "http")
     return Finding(difference=Difference(what=use.access, where=where, before=before, after=after), diverges=diverges)

@@ -10,12 +10,13 @@ from typing import Any
 
 from reprokit.records import CellVerdict, Run, Verdict
 from reprokit.views import gaps, text
-from reprokit.views.page import code, page, rows
+from reprokit.views import verdict as told
+from reprokit.views.page import code, document, page, rows, triptych
 from reprokit.views.page import text as safe
 from reprokit.views.plain import value
 from reprokit.views.status import status_html
 
-__all__ = ["runs_html", "show_html", "status_html", "verdict_html"]
+__all__ = ["runs_html", "show_html", "status_html", "verdict_html", "verdict_page"]
 
 _TONES = {"identical": "good", "equivalent": "good", "diverged": "bad", "unreplayable": "warn"}
 
@@ -24,7 +25,7 @@ def runs_html(summaries: Sequence[Mapping[str, Any]]) -> str:
     """Return runs, in the order given, as a table."""
     if not summaries:
         return page([f"<div>{safe(text.runs_table(()))}</div>"])
-    heads = ("run", "name", "notebook", "status", "started", "cells", "metrics")
+    heads = ("run", "name", "pinned as", "notebook", "status", "started", "cells", "metrics")
     return page([rows(heads, (text.run_row(entry) for entry in summaries))])
 
 
@@ -40,8 +41,8 @@ def show_html(run: Run, *, cell: int | None = None) -> str:
     parts = [f'<div class="rk-head">run {safe(run.id)}{name}</div>', rows((), text.run_facts(run))]
     for title, heads, lines in _tables(run):
         parts += [f"<h4>{title}</h4>", rows(heads, lines)] if lines else []
-    for title, told in (("gaps", gaps.still_open(run)), ("secured", gaps.secured(run))):
-        parts += [f"<h4>{title}</h4>", gaps.html(told)] if told else []
+    for title, listed in (("gaps", gaps.still_open(run)), ("secured", gaps.secured(run))):
+        parts += [f"<h4>{title}</h4>", gaps.html(listed)] if listed else []
     return page(parts)
 
 
@@ -73,23 +74,53 @@ def _cell_html(run: Run, seq: int) -> str:
     return page(parts)
 
 
-def verdict_html(verdict: Verdict, *, restored: Sequence[str] = ()) -> str:
-    """Return a verdict: headline, cause, the first divergence in detail, and what else is known."""
+Pictures = Mapping[tuple[int, str], Sequence[str]]
+"""Of a cell and a difference in it (its ``where``): addresses of the picture before, after, and where they differ."""
+
+
+def verdict_html(verdict: Verdict, *, restored: Sequence[str] = (), pictures: Pictures | None = None) -> str:
+    """Return a verdict: headline, cause, the origins in detail, and what else is known.
+
+    Args:
+        verdict: the outcome of a comparison.
+        restored: what a replay put back before it ran, one line each.
+        pictures: ``data:`` addresses to show beside the differences that they are of.
+    """
     tone = _TONES.get(verdict.verdict, "warn")
-    parts = [f'<div class="rk-head rk-{tone}">{safe(text.verdict_headline(verdict))}</div>']
+    parts = [f'<div class="rk-head rk-{tone}">{safe(told.verdict_headline(verdict))}</div>']
     if verdict.first_divergence:
         parts.append(f"<div>most likely cause: <b>{safe(verdict.first_divergence.cause)}</b></div>")
-    first = text.first_cell(verdict)
-    parts += _first_html(first) if first else []
-    for title, lines in text.verdict_sections(verdict, restored)[1:]:
+    for number, cell in enumerate(told.origin_cells(verdict)):
+        parts += _origin_html(cell, verdict, pictures or {}, further=number > 0)
+    for title, lines in told.verdict_sections(verdict, restored)[1:]:
         items = "".join(f"<li>{safe(line)}</li>" for line in lines)
-        parts += [f"<h4>{safe(title)}</h4><ul>{items}</ul>"] if lines else []
+        parts += [f"<h4>{safe(title)}</h4><ul>{items}</ul>"] if lines and title != "also different" else []
     return page(parts)
 
 
-def _first_html(cell: CellVerdict) -> list[str]:
-    parts = [f"<h4>{safe(text.place(cell))}</h4>"]
+def verdict_page(verdict: Verdict, *, restored: Sequence[str] = (), pictures: Pictures | None = None) -> str:
+    """Return a verdict as a page of its own, to be saved and sent."""
+    title = f"{verdict.verdict}: {verdict.run}"
+    return document(title, verdict_html(verdict, restored=restored, pictures=pictures))
+
+
+def _origin_html(cell: CellVerdict, verdict: Verdict, pictures: Pictures, *, further: bool) -> list[str]:
+    why = f" (most likely cause: {cell.cause})" if further and cell.cause else ""
+    parts = [f"<h4>{safe(told.place(cell) + why)}</h4>", *_differences_html(cell, pictures)]
+    following = [one for one in verdict.cells if one.consequence_of == cell.cell and one.cell]
+    if following:
+        inside = "".join(
+            f"<h4>{safe(told.place(one))}</h4>" + "".join(_differences_html(one, pictures)) for one in following
+        )
+        parts.append(f"<details><summary>{safe(told.follow_line(cell, verdict))}</summary>{inside}</details>")
+    return parts
+
+
+def _differences_html(cell: CellVerdict, pictures: Pictures) -> list[str]:
+    parts = []
     for difference in cell.differences:
-        parts.append(f"<div>{safe(text.difference_line(difference))}</div>")
+        parts.append(f"<div>{safe(told.difference_line(difference))}</div>")
         parts += [code(difference.detail)] if difference.detail else []
+        shown = pictures.get((cell.cell, difference.where), ())
+        parts += [triptych(shown)] if shown else []
     return parts

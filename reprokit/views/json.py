@@ -29,6 +29,7 @@ _SUMMARY = [
     "metrics",
     "tags",
     "replay_of",
+    "pin",
     "capture",
     "replayable",
     "cells",
@@ -44,6 +45,7 @@ def summary(run: Run) -> dict[str, Any]:
         "metrics": {metric.key: metric.value for metric in run.metrics},
         "tags": dict(run.tags),
         "replay_of": run.replay_of,
+        "pin": run.pin,
         "capture": capture,
         "replayable": replayable(run),
         "cells": sum(cell.observed for cell in run.cells),
@@ -108,7 +110,13 @@ def _outputs(digest: str | None, outputs: Callable[[str], list[Any]]) -> list[An
 
 
 def verdict_json(verdict: Verdict) -> dict[str, Any]:
-    """Return a verdict as ``replay``, ``diff`` and ``check`` give it with ``--json``."""
+    """Return a verdict as ``replay``, ``diff`` and ``check`` give it with ``--json``.
+
+    ``cells[]`` are ``{cell, verdict, rules, differences[], cause, consequence_of}``: of those that diverged, an origin
+    has its most likely ``cause`` and ``consequence_of`` null; any other says in ``consequence_of`` from which cell's
+    divergence it follows. Cell 0 is the run as a whole. ``differences[]`` are ``{what, where, before, after, detail,
+    objects}``; ``objects`` are the digests of the two contents (of an output: of the cell's list of outputs).
+    """
     result: dict[str, Any] = _jsonable(verdict.to_dict())
     return result
 

@@ -10,7 +10,7 @@ from html import escape
 
 from reprokit.views.plain import block, plain
 
-__all__ = ["code", "page", "rows", "text"]
+__all__ = ["code", "document", "page", "rows", "text", "triptych"]
 
 # JupyterLab's own variables, so that light and dark themes both fit; the fallbacks suit a light page,
 # and "inherit" and translucent greys suit either.
@@ -32,6 +32,9 @@ background:var(--jp-layout-color2,rgba(128,128,128,.1))}
 .reprokit .rk-warn{border-color:var(--jp-warn-color1,#f57c00)}
 .reprokit .rk-bad{border-color:var(--jp-error-color1,#d32f2f)}
 .reprokit table th,.reprokit table td{text-align:left!important}
+.reprokit figure{display:inline-block;margin:.3em 1em .3em 0;vertical-align:top}
+.reprokit figure img{max-width:30em;max-height:30em;border:1px solid rgba(128,128,128,.25);background:white}
+.reprokit details{margin:.3em 0 .3em 1em}
 .reprokit .rk-dim{color:var(--jp-ui-font-color2,gray)}
 """.strip()
 
@@ -60,3 +63,21 @@ def rows(heads: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
     head = "".join(f"<th>{text(item)}</th>" for item in heads)
     body = "".join("<tr>" + "".join(f"<td>{text(item)}</td>" for item in line) + "</tr>" for line in lines)
     return f"<table><tr>{head}</tr>{body}</table>" if heads else f"<table>{body}</table>"
+
+
+def triptych(addresses: Sequence[str]) -> str:
+    """Return pictures side by side: before, after, and where they differ; only ``data:`` addresses are shown."""
+    captions = ("before", "after", "difference")
+    shown = [pair for pair in zip(captions, addresses, strict=False) if pair[1].startswith("data:image/")]
+    figures = (
+        f'<figure><img src="{escape(address)}" alt="{name}"><figcaption>{name}</figcaption></figure>'
+        for name, address in shown
+    )
+    return f"<div>{''.join(figures)}</div>"
+
+
+def document(title: str, body: str) -> str:
+    """Return a page of its own; ``body`` is what a view gave, and nothing in it can load or run anything."""
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    head = f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">'
+    return f"<!doctype html>\n<html><head>{head}<title>{text(title)}</title></head><body>{body}</body></html>\n"

@@ -1,24 +1,22 @@
-"""Runs and verdicts as plain text for a terminal or a notebook: calm, aligned, nothing that blinks.
+"""Runs as plain text for a terminal or a notebook: calm, aligned, nothing that blinks.
 
 Whatever a run recorded is shown through ``plain``: no file name or output can move the cursor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reprokit.errors import UsageError
-from reprokit.records import Cell, CellVerdict, Difference, FileUse, Run, Verdict
+from reprokit.records import Cell, FileUse, Run
 from reprokit.views import gaps
 from reprokit.views.plain import block, clip, count, hexes, indent, plain, seconds, size, table, value, when
 from reprokit.views.status import capture_words
 from reprokit.views.used import remote_row, remote_words, resource_words, resources_of
+from reprokit.views.verdict import verdict_headline, verdict_text
 
 __all__ = ["runs_table", "show_run", "verdict_headline", "verdict_text"]
-
-_NOTED = 12  # lines of what was noticed without effect
 
 
 def runs_table(summaries: Sequence[Mapping[str, Any]], *, width: int = 120) -> str:
@@ -30,7 +28,7 @@ def runs_table(summaries: Sequence[Mapping[str, Any]], *, width: int = 120) -> s
     """
     if not summaries:
         return "No runs yet. `%repro start` in a notebook or `reprokit run NOTEBOOK` captures the first."
-    heads = ("run", "name", "notebook", "status", "started", "cells", "metrics")
+    heads = ("run", "name", "pinned as", "notebook", "status", "started", "cells", "metrics")
     rows = [run_row(entry) for entry in summaries]
     kept = [at for at, head in enumerate(heads) if head in ("run", "status") or any(row[at] for row in rows)]
     lines = [[heads[at] for at in kept], *([row[at] for at in kept] for row in rows)]
@@ -47,6 +45,7 @@ def run_row(entry: Mapping[str, Any]) -> list[str]:
     return [
         plain(entry.get("id", "")),
         clip(plain(name), 34),
+        clip(plain(entry.get("pin") or ""), 24),
         clip(plain(notebook), 30),
         plain(entry.get("status") or ""),
         when(entry.get("started"))[:16],
@@ -94,6 +93,7 @@ def run_facts(run: Run) -> list[list[str]]:
         "folder": plain(run.cwd or run.root),
         "captured": capture_words(run),
         "replay": _replay_words(run),
+        "pinned": f"as {plain(run.pin)}: `reprokit check` replays it" if run.pin else "",
         "used": resource_words(resources_of(run)),
         "remote": remote_words(run.cells),
         "seed": "" if run.seed is None else str(run.seed),
@@ -235,102 +235,3 @@ def cell_sections(cell: Cell) -> list[tuple[str, list[str]]]:
         ("hosts contacted", [plain(host) for host in cell.network]),
         ("typed in", [plain(answer) for answer in cell.answers]),
     ]
-
-
-# --- verdicts ----------------------------------------------------------------------------------------
-
-
-def verdict_headline(verdict: Verdict) -> str:
-    """Return the verdict in one line."""
-    if verdict.verdict == "unreplayable":
-        return "unreplayable: " + ("; ".join(map(plain, verdict.reasons)) or "the run cannot be repeated")
-    first = verdict.first_divergence
-    if first:
-        where = f" at cell {first.cell}" if first.cell else ""
-        return f"diverged{where}: {plain(first.difference)}"
-    cells = [cell for cell in verdict.cells if cell.cell]
-    same = sum(cell.verdict != "diverged" for cell in cells)
-    files = len({file.path for file in verdict.files})
-    line = f"{plain(verdict.verdict)}: {same} of {count(len(cells), 'cell')}, {count(files, 'file')}"
-    return line + (f", allowing for {', '.join(map(plain, verdict.rules))}" if verdict.rules else "")
-
-
-def verdict_text(verdict: Verdict, *, restored: Sequence[str] = ()) -> str:
-    """Return a verdict: headline, cause, the first divergence in detail, and what else is known.
-
-    Args:
-        verdict: the outcome of a comparison.
-        restored: what a replay put back before it ran, one line each.
-    """
-    lines = [verdict_headline(verdict)]
-    if verdict.first_divergence:
-        lines.append(f"  most likely cause: {plain(verdict.first_divergence.cause)}")
-    for heading, content in verdict_sections(verdict, restored):
-        lines += ["", heading, *indent(content)] if content else []
-    return "\n".join(lines)
-
-
-def verdict_sections(verdict: Verdict, restored: Sequence[str] = ()) -> list[tuple[str, list[str]]]:
-    """Return the parts of a verdict by heading; those without content are empty."""
-    first = first_cell(verdict)
-    others = [cell for cell in verdict.cells if cell is not first]
-    noted = [f"{place(cell)}: {difference_line(d)}" for cell in others for d in cell.differences]
-    more = [f"… and {len(noted) - _NOTED} more"] if len(noted) > _NOTED else []
-    return [
-        (place(first) if first else "", difference_lines(first.differences) if first else []),
-        ("cells", table(cell_spans(verdict.cells)) if first or verdict.rules else []),
-        ("also different" if first else "noticed, without effect on the results", noted[:_NOTED] + more),
-        ("code that differs", [plain(line) for line in verdict.code]),
-        ("packages that differ", [plain(line) for line in verdict.environment]),
-        ("restored", [plain(line) for line in restored]),
-        ("counted as the same", [", ".join(map(plain, verdict.rules))] if first and verdict.rules else []),
-    ]
-
-
-def first_cell(verdict: Verdict) -> CellVerdict | None:
-    """Return the cell that diverged first."""
-    return next((cell for cell in verdict.cells if cell.verdict == "diverged"), None)
-
-
-def place(cell: CellVerdict) -> str:
-    """Return where a cell's differences are; cell 0 is the run as a whole."""
-    return f"cell {cell.cell}" if cell.cell else "the run as a whole"
-
-
-def difference_line(difference: Difference) -> str:
-    """Return a difference in one line."""
-    what, where = difference.what, plain(difference.where)
-    if what in ("missing", "extra"):
-        where = "not run in the second" if what == "missing" else "run only in the second"
-    elif what not in ("output", "status", "source", "read", "write"):
-        where = f"{plain(what)} {where}"
-    elif what in ("read", "write"):
-        where = f"{where} ({'read' if what == 'read' else 'written'})"
-    return f"{where}: {plain(difference.before)} → {plain(difference.after)}"
-
-
-def difference_lines(differences: Iterable[Difference]) -> list[str]:
-    """Return differences, each with its detail under it."""
-    lines = []
-    for difference in differences:
-        lines += [difference_line(difference)]
-        lines += indent(block(difference.detail), "    ") if difference.detail else []
-    return lines
-
-
-def cell_spans(cells: Sequence[CellVerdict]) -> list[list[str]]:
-    """Return cells as rows, neighbours that compare alike in one.
-
-    >>> cell_spans([CellVerdict(cell=n, verdict="identical") for n in (1, 2, 3)])
-    [['1–3', 'identical', '']]
-    """
-    rows = []
-    for (verdict, why), group in groupby((cell for cell in cells if cell.cell), key=_alike):
-        numbers = [cell.cell for cell in group]
-        span = f"{numbers[0]}–{numbers[-1]}" if len(numbers) > 1 else str(numbers[0])
-        rows.append([span, plain(verdict), plain(why)])
-    return rows
-
-
-def _alike(cell: CellVerdict) -> tuple[str, str]:
-    return cell.verdict, cell.cause or ", ".join(cell.rules)

@@ -14,7 +14,7 @@ from reprokit.store.store import Store
 FIRST, SECOND = "20240101-000000-aaaaaaaa", "20240102-000000-bbbbbbbb"
 
 
-def record(run_id: str, *, answer: int, name: str, **fields: Any) -> None:
+def record(run_id: str, *, answer: float, name: str, **fields: Any) -> None:
     """Write a run of two cells, the second of which shows ``answer``."""
     store = Store.open()
     _, journal = store.new_run(run_id=run_id)
@@ -118,3 +118,33 @@ def test_diff_of_runs_that_differ_is_1(project: Path, capsys: pytest.CaptureFixt
     verdict = json.loads(shown(capsys, "diff", "base", "tuned", "--json", code=1))
     assert (verdict["verdict"], verdict["run"], verdict["replay"]) == ("diverged", FIRST, SECOND)
     assert verdict["first_divergence"]["cell"] == 2
+
+
+def test_diff_within_a_tolerance(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    third, fourth = "20240103-000000-cccccccc", "20240104-000000-dddddddd"
+    record(third, answer=0.5, name="near")
+    record(fourth, answer=0.5001, name="nearer")
+    assert "0.5 → 0.5001" in shown(capsys, "diff", "near", "nearer", code=1)
+    told = shown(capsys, "diff", "near", "nearer", "--rtol", "1e-3")
+    assert told.splitlines()[0] == "equivalent: 2 of 2 cells, 0 files, allowing for numbers within rtol 0.001"
+    assert json.loads(shown(capsys, "diff", "near", "nearer", "--atol", "0.01", "--json"))["verdict"] == "equivalent"
+    assert "0.5 → 0.5001" in shown(capsys, "diff", "near", "nearer", "--compare", "exact", code=1)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--rtol", "-1"], ["--rtol", "nan"], ["--compare", "exact", "--rtol", "1"], ["--html", "no/such/folder.html"]],
+)
+def test_diff_that_cannot_be_made(project: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    assert main(["diff", "base", "tuned", *arguments]) == 2
+    told = capsys.readouterr().err
+    assert told
+    assert "Traceback" not in told
+
+
+def test_diff_as_a_page(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shown(capsys, "diff", "base", "tuned", "--html", "out.html", code=1)
+    page = (project / "out.html").read_text("utf-8")
+    assert page.startswith("<!doctype html>")
+    assert "output 1 (text/plain): 42 → 43" in page
+    assert "parameters that differ" in page

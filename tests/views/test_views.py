@@ -163,8 +163,14 @@ DIVERGED = Verdict(
                 Difference(what="output", where="output 1 (text/plain)", before="0.912", after="0.905"),
             ),
         ),
-        CellVerdict(cell=8, verdict="diverged"),
-        CellVerdict(cell=9, verdict="diverged"),
+        CellVerdict(cell=8, verdict="diverged", consequence_of=7),
+        CellVerdict(cell=9, verdict="diverged", consequence_of=7),
+        CellVerdict(
+            cell=10,
+            verdict="diverged",
+            cause="time",
+            differences=(Difference(what="output", where="output 1 (stdout)", before="09:00", after="14:02"),),
+        ),
         CellVerdict(
             cell=0,
             verdict="diverged",
@@ -368,14 +374,20 @@ cell 7
       -1
       +2
   output 1 (text/plain): 0.912 → 0.905
+  and 2 cells that follow from it: 8–9
 
 cells
   1–6  identical
   7    diverged   data
-  8–9  diverged
+  8–9  diverged   follows from cell 7
+  10   diverged   time
 
 also different
-  the run as a whole: metric accuracy: 0.912 → 0.905
+  cell 10 (most likely cause: time)
+    output 1 (stdout): 09:00 → 14:02
+
+metrics that differ
+  accuracy  0.912  →  0.905
 
 packages that differ
   numpy 1.26.4 → 2.1.0"""
@@ -524,6 +536,7 @@ def test_runs_json_has_exactly_the_documented_keys() -> None:
         "metrics": {"accuracy": 0.9123456789},
         "tags": {"team": "ml"},
         "replay_of": None,
+        "pin": None,
         "capture": {"tier": "watch", "complete": False},
         "replayable": False,
         "cells": 2,
