@@ -8,29 +8,24 @@ Knows uv and pip-tools; it does not install anything.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import importlib.util
 import json
 import os
 import re
-import shutil
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-from packaging.version import Version
+from typing import Any
 
 from reprokit import digest
 from reprokit.capture.environment import conda
 from reprokit.capture.environment.environment import OWN_NAME, Found, normalised
 from reprokit.capture.environment.installed import as_it_is
-from reprokit.errors import ReprokitError
+from reprokit.errors import EnvironmentBuildError, ReprokitError
 from reprokit.records import Distribution, Environment, Gap, Record
-from reprokit.replay import lock_gaps, wheels
+from reprokit.replay import lock_gaps, pins, wheels
+from reprokit.replay.tools import find_uv, held, last_line, run_tool, unreachable
 from reprokit.store.journal import Journal
 from reprokit.store.layout import Layout
 from reprokit.store.objects import Objects
@@ -39,29 +34,12 @@ __all__ = [
     "Extra",
     "Lock",
     "ensure",
-    "find_uv",
-    "held",
-    "last_line",
     "main",
     "make",
-    "run_tool",
-    "unreachable",
+    "with_versions",
 ]
 
-# What would bend exact pins, or make a tool look at another environment than it is told to.
-_DROPPED = {
-    "CONDA_PREFIX", "DYLD_INSERT_LIBRARIES", "LD_PRELOAD", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV",
-    "UV_BUILD_CONSTRAINT", "UV_CONSTRAINT", "UV_EXCLUDE_NEWER", "UV_NO_BINARY", "UV_OVERRIDE",
-    "UV_PRERELEASE", "UV_PROJECT_ENVIRONMENT", "UV_PYTHON", "UV_REQUIRE_HASHES", "UV_RESOLUTION",
-}  # fmt: skip
-_UNREACHABLE = re.compile(
-    r"network was disabled|error sending request|tcp connect|dns error|failed to fetch|timed out"
-    r"|Max retries exceeded|Connection (refused|reset)|Temporary failure in name resolution"
-    r"|NewConnectionError|ConnectTimeout",
-    re.IGNORECASE,
-)
-
-Compile = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
+_HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +47,10 @@ class Extra(Record):
     """One distribution that is installed after the hashed requirements.
 
     ``kind`` is "wheel" (``digest`` names an object, ``filename`` the wheel) or "vcs" (``url`` and
-    ``commit``). ``origin`` and ``url`` are the recorded ones. ``roots`` are the folders that an editable
-    project had on ``sys.path``: the wheel is as old as the lock, the code of a run is in its snapshot.
+    ``commit``, and a wheel of what was installed from it when one could be made). One of an index that is
+    pinned, too, was built here from its source. ``origin`` and ``url`` are the recorded ones. ``roots`` are the
+    folders that an editable project had on ``sys.path``: the wheel is as old as the lock, the code of a run is
+    in its snapshot.
     """
 
     name: str
@@ -83,6 +63,18 @@ class Extra(Record):
     filename: str | None = None
     roots: tuple[str, ...] = ()
 
+    def direct_url(self) -> dict[str, Any] | None:
+        """Return what an installation of it says of its origin (PEP 610); None for one of an index."""
+        url, _, fragment = (self.url or "").partition("#")
+        if not url or self.origin not in ("editable", "local", "vcs"):
+            return None
+        if self.origin != "vcs":
+            kind = {"dir_info": {"editable": True}} if self.origin == "editable" else {"archive_info": {}}
+            return {"url": self.url, **kind}
+        vcs, _, address = url.partition("+")
+        within = {"subdirectory": fragment.removeprefix("subdirectory=")} if fragment else {}
+        return {"url": address, "vcs_info": {"vcs": vcs, "commit_id": self.commit or ""}, **within}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lock(Record):
@@ -91,6 +83,7 @@ class Lock(Record):
     ``requirements`` is the text of a requirements file with hashes. ``retry`` says that the lock was
     made without its index, so that the next ``ensure`` makes it anew. ``conda`` names the packages that conda
     installed, each with its address and checksum, as ``conda create --file`` takes them after ``@EXPLICIT``.
+    ``pylock`` is the digest of an object: a ``pylock.toml`` with the addresses of the pinned files.
     """
 
     fingerprint: str
@@ -101,6 +94,13 @@ class Lock(Record):
     gaps: tuple[Gap, ...] = ()
     retry: bool = False
     conda: tuple[str, ...] = ()
+    pylock: str | None = None
+
+    @property
+    def key(self) -> str:
+        """The digest of what is installed, wherever it comes from: locks with the same one share an environment."""
+        extras = [extra.to_dict() for extra in self.extras]
+        return digest.of_json([self.python, self.implementation, self.requirements, extras])
 
     @property
     def digest(self) -> str:
@@ -113,9 +113,21 @@ class Lock(Record):
         lines = (line.removesuffix(" \\") for line in self.requirements.splitlines() if "==" in line.split(" ")[0])
         return {name: version for name, _, version in (line.partition("==") for line in lines)}
 
+    def requirements_of(self, names: Collection[str]) -> str:
+        """Return the requirements, with their hashes, of the named distributions alone."""
+        return "".join(block for name, block in _by_name(self.requirements) if name in names)
 
-class _UnreachableError(ReprokitError):
-    """The index did not answer."""
+    @property
+    def hashes(self) -> dict[str, frozenset[str]]:
+        """The SHA-256 (hexadecimal) of the files that each pin may be installed from, by name."""
+        return {name: frozenset(_HASH.findall(block)) for name, block in _by_name(self.requirements)}
+
+
+def _by_name(requirements: str) -> Iterator[tuple[str, str]]:
+    """Yield each requirement of a file with its hashes."""
+    for block in re.split(r"^(?=[^\s#])", requirements, flags=re.MULTILINE):
+        if "==" in block.split(" ")[0]:
+            yield block.partition("==")[0], block
 
 
 def make(environment: Environment, objects: Objects) -> Lock:
@@ -128,45 +140,81 @@ def make(environment: Environment, objects: Objects) -> Lock:
     installed = [d for d in environment.distributions if d.name != OWN_NAME]
     wanted = [d for d in installed if not d.name.startswith(conda.NAMED)]
     try:
-        blocks, missing = _lock_pins(environment, [d for d in wanted if _is_of_an_index(d)])
-    except _UnreachableError as error:
+        pinned = pins.pin(environment.python, [d for d in wanted if _is_of_an_index(d)])
+    except pins.UnreachableError as error:
         return _lock(environment, gaps=[lock_gaps.offline(error)], retry=True)
     present = wheels.installed(environment)
-    extras: list[Extra] = []
-    gaps = [lock_gaps.of_another_origin(d) for d in wanted if d.origin in ("unknown", "conda") and d.name in blocks]
+    gaps = lock_gaps.of_another_origin([d for d in wanted if d.name in pinned])
     gaps += lock_gaps.only_of_conda([d for d in installed if d.name.startswith(conda.NAMED)])
-    for distribution in [*missing, *(d for d in wanted if not _is_of_an_index(d))]:
+    extras: list[Extra] = []
+    for distribution in (d for d in wanted if d.name not in pinned):
         found = present.get(distribution.name)
         if found is not None and found.distribution.version != distribution.version:
             found = None
         try:
-            extra, gap = _extra(distribution, found, objects)
+            extra, gap = _extra(environment, distribution, found, objects)
         except (ReprokitError, OSError) as error:
             gaps.append(lock_gaps.not_kept(distribution, error))
             continue
         extras.append(extra)
         gaps.extend(gap)
+    built = pinned.without_wheels(environment.python)
+    extras += _built_here([d for d in wanted if d.name in built and d.origin == "index"], present, objects)
+    retry = any(unreachable(gap.message) for gap in gaps)
+    lock = _lock(environment, requirements=pinned.text, extras=extras, gaps=gaps, retry=retry)
+    return replace(lock, pylock=pinned.stored(environment.python, objects))
+
+
+def with_versions(lock: Lock, versions: Mapping[str, str]) -> Lock:
+    """Return a lock that has other versions of some packages, with the hashes that the index has for them.
+
+    What these versions ask for is not looked at: each pin stands alone.
+
+    Args:
+        lock: the lock to change.
+        versions: name → version; "" leaves the package out.
+
+    Raises:
+        EnvironmentBuildError: the index does not have such a version, or does not answer.
+    """
+    named = {normalised(name): version for name, version in versions.items()}
+    wanted = [Distribution(name=name, version=version) for name, version in named.items() if version]
+    try:
+        found = pins.pin(lock.python, wanted).blocks
+    except pins.UnreachableError as error:
+        remedy = "try again while the package index can be reached"
+        raise EnvironmentBuildError(f"other versions cannot be locked: {error.message}", remedy=remedy) from error
+    for d in wanted:
+        if d.name not in found:
+            raise EnvironmentBuildError(f"no index has {d.name} {d.version}", remedy="name the index (UV_INDEX=URL)")
+    blocks = {name: block for name, block in _by_name(lock.requirements) if name not in named} | {**found}
+    extras = tuple(extra for extra in lock.extras if extra.name not in named)
     text = "".join(blocks[name] for name in sorted(blocks))
-    retry = any(_UNREACHABLE.search(gap.message) for gap in gaps)
-    return _lock(environment, requirements=text, extras=extras, gaps=gaps, retry=retry)
+    return replace(lock, requirements=text, extras=extras)
 
 
 def ensure(layout: Layout, environment: Environment, objects: Objects) -> Lock:
     """Return the lock of an environment, made now if there is none; processes that ask at once share one.
 
+    A lock whose wheels are gone from the store is made anew where that can be done; else it says what is gone.
+
     Raises:
         OSError: the store cannot be written.
     """
     path = layout.locks / f"{digest.hex_of(environment.fingerprint)}.json"
-    found = _load(path, objects)
-    if found is not None and not found.retry:
+    found = _load(path)
+    if found is not None and not found.retry and not _lost(found, objects):
         return found
     with held(path.with_suffix(".lock")):
-        found = _load(path, objects)
-        if found is None or found.retry:
-            found = make(environment, objects)
-            _write(path, found)
-        return found
+        known = _load(path)
+        if known is not None and not known.retry and not _lost(known, objects):
+            return known
+        made = make(environment, objects)
+        if known is not None and not known.retry and any(gap.blocks for gap in made.gaps):
+            gaps = [lock_gaps.wheel_gone(extra.name, extra.version, extra.digest) for extra in _lost(known, objects)]
+            return replace(known, gaps=(*known.gaps, *gaps))
+        _write(path, made)
+        return made
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -188,82 +236,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     if changes:  # once more: an installer may have been at work
         environment, changes = as_it_is(observed, wheels.installed(observed).values(), frozenset(changes))
     lock = ensure(layout, environment, Objects(layout.objects))
-    if changes:
+    if of_a_run and (changes or lock.gaps):
         _note(source.with_name("environment.jsonl"), environment, changes, lock)
     return int(any(gap.blocks for gap in lock.gaps))
 
 
 def _note(path: Path, environment: Environment, changes: Mapping[str, Sequence[str]], lock: Lock) -> None:
-    """Write what was found into a journal of the run's; once for a run."""
+    """Write what was found into a journal of the run's, so that it is told at capture; once for a run."""
     versions = {d.name: d.version for d in environment.distributions}
     kept = {extra.name for extra in lock.extras}
-    gaps = [
-        lock_gaps.changed_by_hand(name, versions[name], files, name in kept).to_dict()
-        for name, files in changes.items()
-    ]
+    gaps = [lock_gaps.changed_by_hand(name, versions[name], files, name in kept) for name, files in changes.items()]
+    gaps += [lock_gaps.for_now(gap) if lock.retry else gap for gap in lock.gaps]
     try:
         journal = Journal(path)
     except FileExistsError:
         return
-    journal.append({"add": {"environments": [environment.to_dict()], "gaps": gaps}})
+    environments = {"environments": [environment.to_dict()]} if changes else {}
+    journal.append({"add": {**environments, "gaps": [gap.to_dict() for gap in gaps]}})
     journal.sync()
     journal.close()
-
-
-@contextlib.contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Hold a lock file: one process at a time; the system lets go of it when a process dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
-
-
-def find_uv() -> str | None:
-    """Return the path of uv: the one that came with reprokit, else the one on the PATH, else None."""
-    if importlib.util.find_spec("uv") is not None:
-        import uv
-
-        with contextlib.suppress(FileNotFoundError):
-            return os.fspath(uv.find_uv_bin())
-    return shutil.which("uv")
-
-
-def run_tool(
-    command: Sequence[str],
-    *,
-    stdin: str | None = None,
-    cwd: Path | None = None,
-    env: Mapping[str, str] | None = None,
-) -> subprocess.CompletedProcess[str]:
-    """Run an installer, away from the environment this process is in; its output is returned as text."""
-    inherited = {key: value for key, value in os.environ.items() if key not in _DROPPED}
-    return subprocess.run(
-        command,
-        capture_output=True,
-        check=False,
-        cwd=cwd,
-        encoding="utf-8",
-        env={**inherited, "NO_COLOR": "1", "UV_NO_PROGRESS": "1", **(env or {})},
-        errors="replace",
-        input="" if stdin is None else stdin,
-    )
-
-
-def unreachable(log: str) -> bool:
-    """Return whether an installer's log says that it could not reach its index."""
-    return bool(_UNREACHABLE.search(log))
-
-
-def last_line(log: str) -> str:
-    """Return the line of an installer's log that says most: the innermost cause, or the last error."""
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
-    causes = [line.partition("cause: ")[2] for line in lines if line.startswith("cause: ")]
-    errors = [line for line in lines if line.lower().startswith("error")]
-    return (causes[:1] or errors[:1] or lines[-1:] or ["no output"])[0]
 
 
 def _lock(
@@ -292,102 +283,48 @@ def _explicit(d: Distribution) -> str:
     return f"{d.url}#{sign}" if sign else str(d.url)
 
 
-def _lock_pins(
-    environment: Environment, distributions: Sequence[Distribution]
-) -> tuple[dict[str, str], list[Distribution]]:
-    """Return the hashed requirement of each distribution that the index has, and those that it has not."""
-    usual = [d for d in distributions if lock_gaps.is_version(d.version)]
-    local = [d for d in usual if "+" in d.version]
-    with tempfile.TemporaryDirectory(prefix="reprokit-lock-") as folder:
-        compile_pins = _compiler(environment.python, Path(folder))
-        blocks: dict[str, str] = {}
-        for group in ([d for d in usual if d not in local], local):  # those with "+" are seldom on an index
-            blocks.update(_compile_each(group, compile_pins))
-    return blocks, [d for d in distributions if d.name not in blocks]
-
-
-def _compile_each(group: Sequence[Distribution], compile_pins: Compile) -> dict[str, str]:
-    """Lock what can be locked: each pin stands alone, so a failure is narrowed down by halves."""
-    if not group:
-        return {}
-    result = compile_pins([f"{d.name}=={d.version}" for d in group])
-    if result.returncode == 0:
-        return _blocks(result.stdout, {d.name: d.version for d in group})
-    if unreachable(result.stderr):
-        raise _UnreachableError(last_line(result.stderr))
-    if len(group) == 1:
-        return {}
-    middle = len(group) // 2
-    return {**_compile_each(group[:middle], compile_pins), **_compile_each(group[middle:], compile_pins)}
-
-
-def _blocks(text: str, wanted: Mapping[str, str]) -> dict[str, str]:
-    """Return the requirement of each wanted name, with its hashes; one without a hash is left out."""
-    blocks: dict[str, str] = {}
-    for block in re.split(r"^(?=[^\s#])", text, flags=re.MULTILINE):
-        pin, _, hashes = block.partition(" ")
-        name, _, version = pin.partition("==")
-        name = normalised(name)
-        if "--hash=" in hashes and name in wanted and Version(version) == Version(wanted[name]):
-            lines = [line for line in block.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-            blocks[name] = "\n".join(lines) + "\n"
-    return blocks
-
-
-def _compiler(python: str, folder: Path) -> Compile:
-    """Return what locks pins: uv, or pip-tools where there is no uv."""
-    uv = find_uv()
-    source = folder / "pins.in"
-    if uv is not None:
-        command = [uv, "pip", "compile", "--generate-hashes", "--no-deps", "--no-header", "--no-annotate"]
-        command += ["--quiet", "--python", sys.executable, "--python-version", python, str(source)]
-    elif importlib.util.find_spec("piptools") is not None:
-        command = [
-            sys.executable,
-            "-m",
-            "piptools",
-            "compile",
-            "--generate-hashes",
-            "--allow-unsafe",
-            "--no-header",
-        ]
-        command += [
-            "--strip-extras",
-            "--no-annotate",
-            "--no-emit-index-url",
-            "--no-emit-trusted-host",
-            "--quiet",
-        ]
-        command += ["--no-emit-find-links", "--no-emit-options", "--output-file", "-", str(source)]
-    else:
-        raise _UnreachableError("there is neither uv nor pip-tools")
-
-    def compile_pins(pins: Sequence[str]) -> subprocess.CompletedProcess[str]:
-        source.write_text("\n".join(pins) + "\n", "utf-8")
-        return run_tool(command)
-
-    return compile_pins
-
-
 def _is_of_an_index(d: Distribution) -> bool:
     """Return whether an index may have the very same; not of what was changed by hand."""
     return d.origin in ("unknown", "conda") or (d.origin == "index" and d.content is None)
 
 
-def _extra(distribution: Distribution, found: Found | None, objects: Objects) -> tuple[Extra, list[Gap]]:
+def _extra(
+    environment: Environment, distribution: Distribution, found: Found | None, objects: Objects
+) -> tuple[Extra, list[Gap]]:
     """Keep a distribution that no index has.
 
     Raises:
         NotPackedError: it cannot be kept.
     """
-    if distribution.origin == "vcs" and distribution.content is None:
-        return _as_extra(distribution, kind="vcs"), []
+    by_commit = distribution.origin == "vcs" and distribution.content is None
     roots = wheels.import_roots(found.path) if found and distribution.origin == "editable" else ()
-    with tempfile.TemporaryDirectory(prefix="reprokit-wheel-") as name:
-        wheel = _wheel(distribution, found, Path(name))
-        stored = objects.put_file(wheel)
-    extra = _as_extra(distribution, kind="wheel", digest=stored.digest, filename=wheel.name, roots=roots)
-    return extra, lock_gaps.of_another_version(distribution, wheel.name)
+    try:
+        with tempfile.TemporaryDirectory(prefix="reprokit-wheel-") as name:
+            wheel = _wheel(environment, distribution, found, Path(name))
+            stored = objects.put_file(wheel)
+    except (ReprokitError, OSError):
+        if by_commit:  # it can be fetched, as long as its repository is there
+            return _as_extra(distribution, kind="vcs"), []
+        raise
+    kind = "vcs" if by_commit else "wheel"
+    extra = _as_extra(distribution, kind=kind, digest=stored.digest, filename=wheel.name, roots=roots)
+    return extra, [] if by_commit else lock_gaps.of_another_version(distribution, wheel.name)
+
+
+def _built_here(distributions: Iterable[Distribution], present: Mapping[str, Found], objects: Objects) -> list[Extra]:
+    """Keep as wheels what was built here from a source of the index: building it again may fail, or differ."""
+    extras = []
+    for d in distributions:
+        found = present.get(d.name)
+        if found is None or found.distribution.version != d.version:
+            continue
+        try:
+            with tempfile.TemporaryDirectory(prefix="reprokit-wheel-") as name:
+                wheel = wheels.repack(found.path, Path(name))
+                extras.append(_as_extra(d, kind="wheel", digest=objects.put_file(wheel).digest, filename=wheel.name))
+        except (ReprokitError, OSError):  # the source and its hash are locked all the same
+            continue
+    return extras
 
 
 def _as_extra(
@@ -404,11 +341,11 @@ def _as_extra(
     )  # fmt: skip
 
 
-def _wheel(distribution: Distribution, found: Found | None, folder: Path) -> Path:
+def _wheel(environment: Environment, distribution: Distribution, found: Found | None, folder: Path) -> Path:
     """Return a wheel of a distribution: the file it came from, its installed files, or its source built."""
     source = wheels.local_path(distribution.url)
     if distribution.origin == "editable":
-        return _build(distribution, source, folder)
+        return _build(environment, distribution, source, folder)
     if found is None:
         raise wheels.NotPackedError("it is no longer installed here in this version")
     if source is not None and source.suffix == ".whl" and wheels.matches(source, found.path):
@@ -416,37 +353,19 @@ def _wheel(distribution: Distribution, found: Found | None, folder: Path) -> Pat
     return wheels.repack(found.path, folder)
 
 
-def _build(distribution: Distribution, source: Path | None, folder: Path) -> Path:
+def _build(environment: Environment, distribution: Distribution, source: Path | None, folder: Path) -> Path:
     """Build a wheel from a copy of a source folder, as the version that was installed."""
     if source is None:
         raise wheels.NotPackedError("its source folder is not on this machine")
     copy, out = folder / "source", folder / "wheel"
     wheels.copy_source(source, copy)
     uv = find_uv()
+    python = environment.executable if os.access(environment.executable, os.X_OK) else sys.executable
     if uv is not None:
-        command = [
-            uv,
-            "build",
-            "--wheel",
-            "--quiet",
-            "--python",
-            sys.executable,
-            "--out-dir",
-            str(out),
-            str(copy),
-        ]
+        command = [uv, "build", "--wheel", "--quiet", "--python", python, "--out-dir", str(out), str(copy)]
     else:
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "wheel",
-            "--quiet",
-            "--no-deps",
-            "--wheel-dir",
-            str(out),
-            str(copy),
-        ]
+        pip = [sys.executable, "-m", "pip", "--python", python]
+        command = [*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", str(out), str(copy)]
     version = distribution.version  # there is no history in the copy to take it from
     told = {"SETUPTOOLS_SCM_PRETEND_VERSION": version, "PDM_BUILD_SCM_VERSION": version}
     result = run_tool(command, cwd=folder, env=told)
@@ -456,13 +375,18 @@ def _build(distribution: Distribution, source: Path | None, folder: Path) -> Pat
     return built[0]
 
 
-def _load(path: Path, objects: Objects) -> Lock | None:
-    """Return the lock in a file; None when there is none, or what it needs is not in the store any more."""
+def _load(path: Path) -> Lock | None:
+    """Return the lock in a file; None when there is none."""
     try:
-        lock = Lock.from_dict(json.loads(path.read_text("utf-8")))
+        return Lock.from_dict(json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, TypeError):
         return None
-    return lock if all(objects.has(extra.digest) for extra in lock.extras if extra.digest) else None
+
+
+def _lost(lock: Lock, objects: Objects) -> list[Extra]:
+    """Return the extras whose wheels are not in the store any more, though nothing else stands for them."""
+    needed = [e for e in lock.extras if e.digest and e.kind != "vcs" and e.name not in lock.pins]
+    return [extra for extra in needed if not objects.has(extra.digest or "")]
 
 
 def _write(path: Path, lock: Lock) -> None:

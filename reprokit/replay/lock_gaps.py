@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from packaging.version import InvalidVersion, Version
 
@@ -12,14 +13,18 @@ from reprokit.records import Distribution, Gap
 
 __all__ = [
     "changed_by_hand",
+    "for_now",
     "is_version",
     "not_kept",
     "of_another_origin",
     "of_another_version",
     "offline",
     "only_of_conda",
+    "wheel_gone",
 ]
 
+_EACH = 3  # packages told one by one
+_ANEW = "install them with pip or uv to have the very same files"
 NOT_MADE = "the lock could not be made"
 
 
@@ -39,11 +44,26 @@ def not_kept(d: Distribution, error: Exception) -> Gap:
     )
 
 
-def of_another_origin(d: Distribution) -> Gap:
-    """Return that the index's build stands for what something else installed."""
+def of_another_origin(distributions: Sequence[Distribution]) -> list[Gap]:
+    """Return that the index's builds stand for what something else installed; many of them in one line."""
+    gaps = []
+    for origin in ("conda", "unknown"):
+        found = [d for d in distributions if d.origin == origin]
+        gaps += [_another_origin(d) for d in found] if len(found) <= _EACH else [_other_origins(found)]
+    return gaps
+
+
+def _another_origin(d: Distribution) -> Gap:
     whose = f"is conda's {d.url}" if d.origin == "conda" else "was not installed by pip or uv"
     message = f"{d.name} {d.version} {whose}; the index's build of that version is locked"
-    return Gap(aspect="environment", message=message, remedy="install it with pip or uv to have the very same files")
+    return Gap(aspect="environment", message=message, remedy=_ANEW)
+
+
+def _other_origins(found: Sequence[Distribution]) -> Gap:
+    named = ", ".join(f"{d.name} {d.version}" for d in found[:_EACH])
+    whose = "are conda's" if found[0].origin == "conda" else "were not installed by pip or uv"
+    message = f"{named} and {len(found) - _EACH} more {whose}; the index's builds of these versions are locked"
+    return Gap(aspect="environment", message=message, remedy=_ANEW)
 
 
 def only_of_conda(named: Sequence[Distribution]) -> list[Gap]:
@@ -76,6 +96,17 @@ def changed_by_hand(name: str, version: str, files: Sequence[str], kept: bool) -
         blocks=not kept,
         settled="it is stored as a wheel, as it is" if kept else "",
     )
+
+
+def wheel_gone(name: str, version: str, digest: str | None) -> Gap:
+    """Return that the store lost a wheel, and nothing on this machine can stand for it."""
+    message = f"the wheel of {name} {version} is not in the store any more ({digest})"
+    return Gap(aspect="environment", message=message, remedy="put it back from a copy of the store", blocks=True)
+
+
+def for_now(gap: Gap) -> Gap:
+    """Return a gap of a lock that will be tried again: it prevents nothing for good."""
+    return replace(gap, blocks=False)
 
 
 def is_version(text: str) -> bool:

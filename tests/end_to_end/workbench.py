@@ -12,11 +12,13 @@ from typing import Any
 
 import nbformat
 from jupyter_client.manager import start_new_kernel
+from uv import find_uv_bin
 
 from reprokit.records import Run
 from reprokit.store.store import Store
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+LAUNCHER = REPOSITORY / "reprokit" / "capture" / "launch.py"
 # The installer's cache of the user who runs the tests; inside a test HOME is an empty folder.
 UV_CACHE = os.environ.get("UV_CACHE_DIR") or str(Path.home() / ".cache" / "uv")
 
@@ -83,3 +85,31 @@ class Bench:
         """Commit everything."""
         for command in (["add", "--all"], ["commit", "--quiet", "--message", message]):
             subprocess.run(["git", *command], cwd=self.project, check=True, capture_output=True)
+
+
+def uv(*arguments: object) -> str:
+    command = [find_uv_bin(), *map(str, arguments)]
+    environ = {**os.environ, "UV_CACHE_DIR": UV_CACHE, "UV_PYTHON_DOWNLOADS": "never"}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def kernel_of(python: Path, folder: Path) -> None:
+    """Make the kernel that `reprokit install` makes: reprokit itself is not in its environment."""
+    folder.mkdir(parents=True)
+    command = [str(python), str(LAUNCHER), "kernel", "-f", "{connection_file}"]
+    spec = {"argv": command, "display_name": "recorded", "language": "python"}
+    (folder / "kernel.json").write_text(json.dumps(spec))
+
+
+def session(bench: Bench, kernel: str, sources: Sequence[str]) -> None:
+    """Work in a notebook as a user does."""
+    manager, client = start_new_kernel(kernel_name=kernel, cwd=str(bench.project), env=bench.environ)
+    try:
+        for source in sources:
+            reply = client.execute_interactive(source, timeout=120, output_hook=lambda _: None)
+            assert reply["content"]["status"] == "ok", reply["content"]
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel()

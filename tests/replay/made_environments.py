@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import io
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
 from reprokit.records import Environment
-from reprokit.replay.lock import find_uv
+from reprokit.replay.tools import find_uv
 
 ROOT = Path(__file__).parents[2]
 _OBSERVE = (
@@ -73,6 +78,64 @@ def tiny_wheel(folder: Path, version: str, says: str = "tiny") -> Path:
     return wheel
 
 
+def any_wheel(folder: Path, name: str, version: str, text: str) -> Path:
+    """Write a wheel with one module, ``NAME.py``, that holds a text."""
+    folder.mkdir(parents=True, exist_ok=True)
+    wheel, info = folder / f"{name}-{version}-py3-none-any.whl", f"{name}-{version}.dist-info"
+    files = {
+        f"{name}.py": text,
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for path, content in files.items():
+            archive.writestr(path, content)
+        rows = [f"{path},{_hash(content)},{len(content)}\n" for path, content in files.items()]
+        archive.writestr(f"{info}/RECORD", "".join(rows) + f"{info}/RECORD,,\n")
+    return wheel
+
+
+def source_archive(folder: Path, name: str, version: str, setup: str) -> Path:
+    """Write a source distribution whose build runs ``setup``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path, top = folder / f"{name}-{version}.tar.gz", f"{name}-{version}"
+    files = {
+        "PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
+        "backend.py": setup,
+    }
+    with tarfile.open(path, "w:gz") as archive:
+        for file, text in files.items():
+            entry = tarfile.TarInfo(f"{top}/{file}")
+            entry.size = len(text)
+            archive.addfile(entry, io.BytesIO(text.encode()))
+    return path
+
+
+class Index:
+    """A package index in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.files = folder / "files"
+        self.simple = folder / "simple"
+        self.files.mkdir(parents=True)
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return self.simple.as_uri()
+
+    def publish(self) -> None:
+        """Let the index name the files that lie in ``files`` now."""
+        shutil.rmtree(self.simple, ignore_errors=True)
+        for path in sorted(self.files.iterdir()):
+            page = self.simple / path.name.partition("-")[0] / "index.html"
+            page.parent.mkdir(parents=True, exist_ok=True)
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            with page.open("a") as out:
+                out.write(f'<a href="{path.as_uri()}#sha256={digest}">{path.name}</a><br>\n')
+
+
 def project(folder: Path, says: str = "first") -> Path:
     """Write the source folder of a package ``mine``."""
     (folder / "src" / "mine").mkdir(parents=True, exist_ok=True)
@@ -93,8 +156,5 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def _hash(text: str) -> str:
-    import base64
-    import hashlib
-
     value = hashlib.sha256(text.encode()).digest()
     return "sha256=" + base64.urlsafe_b64encode(value).rstrip(b"=").decode()

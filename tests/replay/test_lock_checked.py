@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from made_environments import install, make_venv, observed, says
+from made_environments import install, make_venv, observed, says, tiny_wheel
 
 from reprokit.capture.environment.installed import as_it_is
 from reprokit.records import Distribution, Environment
 from reprokit.replay import wheels
-from reprokit.replay.lock import Lock, main, make
+from reprokit.replay.lock import Lock, ensure, main, make
+from reprokit.replay.lock_gaps import of_another_origin
 from reprokit.store.layout import Layout
 from reprokit.store.objects import Objects
 from reprokit.store.store import Store
+from reprokit.views.status import status_text
 
 
 @pytest.fixture
@@ -99,3 +102,60 @@ def test_what_conda_installed_is_named_as_condas(tmp_path: Path) -> None:
     assert "six 1.16.0 is conda's" in first
     assert "pyh6c4a22f_0" in first
     assert second == "conda installed mkl 2023.2.0: an environment built from the lock does not have them"
+
+
+def test_a_package_of_no_known_origin_is_told_at_capture(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without waiting for a replay: the run itself says so."""
+    monkeypatch.chdir(project)
+    store = Store.open(project)
+    known = observed(make_venv(tmp_path / "venv", "six==1.16.0"))
+    lost = Distribution(name="nobody-has-this-one", version="1.0")
+    run_id, status = checked(store, replace(known, fingerprint="sha256:" + "1" * 64, distributions=(lost,)))
+    assert status == 1
+    (gap,) = store.load(run_id).gaps
+    assert gap.blocks
+    assert gap.message.startswith("nobody-has-this-one 1.0 (index) cannot be installed again: no index has it")
+    text = status_text(store.load(run_id))
+    assert text.startswith("Would this run replay? Not exactly: 1 thing prevents it.")
+    assert "nobody-has-this-one 1.0" in text
+
+
+def test_an_index_out_of_reach_prevents_nothing_for_good(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    store = Store.open(project)
+    environment = observed(make_venv(tmp_path / "venv", "six==1.16.0"))
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "empty"))
+    run_id, status = checked(store, environment)
+    assert status == 1
+    (gap,) = store.load(run_id).gaps
+    assert not gap.blocks
+    assert gap.message.startswith("the lock could not be made")
+    assert "once while the package index can be reached" in gap.remedy
+
+
+def test_a_wheel_that_the_store_lost_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine that does not have the package any more."""
+    layout, _ = Layout(tmp_path, tmp_path / ".reprokit").create()
+    objects = Objects(layout.objects)
+    environment = observed(make_venv(tmp_path / "venv", tiny_wheel(tmp_path / "wheels", "1.0")))
+    (extra,) = ensure(layout, environment, objects).extras
+    assert extra.digest is not None
+    shutil.rmtree(tmp_path / "venv")
+    shutil.rmtree(tmp_path / "wheels")
+    objects.path(extra.digest).unlink()
+    (gap,) = ensure(layout, environment, objects).gaps
+    assert gap.blocks
+    assert gap.message == f"the wheel of tiny 1.0 is not in the store any more ({extra.digest})"
+
+
+def test_many_packages_of_condas_are_told_in_one_line() -> None:
+    found = [Distribution(name=f"p{number}", version="1", origin="conda") for number in range(300)]
+    (gap,) = of_another_origin(found)
+    assert gap.message.startswith("p0 1, p1 1, p2 1 and 297 more are conda's; the index's builds")
+    assert not gap.blocks

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ from made_environments import ROOT, git, install, make_venv, observed, project, 
 
 from reprokit.errors import EnvironmentBuildError, UsageError
 from reprokit.records import Distribution, Environment, Gap
-from reprokit.replay import environment as environments
+from reprokit.replay import install as installing
+from reprokit.replay import interpreters, locked_files
 from reprokit.replay.environment import build, cache_folder, choose, current, differences
 from reprokit.replay.lock import Lock, make
 from reprokit.store.objects import Objects
@@ -115,9 +117,15 @@ def test_every_origin_is_built_again(tmp_path: Path, objects: Objects) -> None:
     (kept / "src" / "kept" / "__init__.py").write_text("WORD = 'later'\n")
     git(kept, "commit", "-q", "-a", "-m", "second")
 
-    made = build(lock, objects)
     code = "import tiny, mine, kept, six; print(tiny.WORD, mine.WORD, kept.WORD, six.__version__)"
-    assert says(made.python, code) == "cpu editable commit 1.16.0"
+    by_commit = tuple(dataclasses.replace(e, digest=None) if e.kind == "vcs" else e for e in lock.extras)
+    made = build(dataclasses.replace(lock, extras=by_commit), objects)
+    assert says(made.python, code) == "cpu editable commit 1.16.0", "fetched at its commit"
+    assert observed(made.python).fingerprint == before.fingerprint
+
+    kept.rename(tmp_path / "gone")
+    made = build(lock, objects)
+    assert says(made.python, code) == "cpu editable commit 1.16.0", "from the wheel that was kept of it"
     after = observed(made.python)
     assert differences(before, after) == ()
     assert after.fingerprint == before.fingerprint
@@ -125,10 +133,13 @@ def test_every_origin_is_built_again(tmp_path: Path, objects: Objects) -> None:
 
 def test_reuse_is_quick(lock: Lock, objects: Objects) -> None:
     made = build(lock, objects)
-    start = time.perf_counter()
-    again = build(lock, objects)
-    assert time.perf_counter() - start <= 0.3
-    assert (again.how, again.python) == ("cached", made.python)
+    spent = []
+    for _ in range(5):
+        before = os.times()
+        again = build(lock, objects)
+        spent.append(sum(os.times()[:4]) - sum(before[:4]))  # of processors, here and in children: no neighbour counts
+        assert (again.how, again.python) == ("cached", made.python)
+    assert min(spent) <= 0.3, spent
 
 
 def test_what_was_changed_is_not_reused(lock: Lock, objects: Objects, recorded: Environment) -> None:
@@ -139,6 +150,39 @@ def test_what_was_changed_is_not_reused(lock: Lock, objects: Objects, recorded: 
     assert observed(second.python).fingerprint == recorded.fingerprint
     assert says(first.python, "import tabulate, six; print('still whole')") == "still whole"
     assert build(lock, objects) == dataclasses.replace(second, how="cached")
+
+
+def _edited(path: Path) -> None:
+    text = path.read_text()
+    path.unlink()  # it may be a hard link into the installer's cache
+    path.write_text(text + "# by hand\n")
+
+
+def _shadowed(path: Path) -> None:
+    (path.parent / "numpy.py").write_text("")
+
+
+@pytest.mark.parametrize("tamper", [_edited, Path.unlink, _shadowed])
+def test_a_tampered_environment_is_not_used(
+    lock: Lock, objects: Objects, recorded: Environment, tamper: Callable[[Path], None]
+) -> None:
+    first = build(lock, objects)
+    (six,) = first.python.parents[1].glob("lib/*/site-packages/six.py")
+    tamper(six)
+    second = build(lock, objects)
+    assert second.how == "built"
+    assert second.python != first.python
+    assert observed(second.python).fingerprint == recorded.fingerprint
+    assert says(second.python, "import six; print(six.__version__, hasattr(six, 'BY_HAND'))") == "1.16.0 False"
+
+
+def test_running_in_an_environment_does_not_spoil_it(lock: Lock, objects: Objects) -> None:
+    """Python writes compiled files, and some packages keep caches of theirs."""
+    made = build(lock, objects)
+    assert says(made.python, "import six, IPython; print(six.__version__)") == "1.16.0"
+    (package,) = made.python.parents[1].glob("lib/*/site-packages/IPython")
+    (package / "cache.tmp").write_text("kept")
+    assert build(lock, objects) == dataclasses.replace(made, how="cached")
 
 
 def test_an_environment_without_its_python_is_made_anew(lock: Lock, objects: Objects) -> None:
@@ -218,7 +262,8 @@ def test_a_lock_with_blocking_gaps_is_refused(objects: Objects, lock: Lock) -> N
 def test_without_uv_venv_and_pip_do_it(
     objects: Objects, lock: Lock, recorded: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(environments, "find_uv", lambda: None)
+    for module in (installing, interpreters, locked_files):
+        monkeypatch.setattr(module, "find_uv", lambda: None)
     made = build(lock, objects)
     assert observed(made.python).fingerprint == recorded.fingerprint
 
