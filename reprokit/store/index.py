@@ -39,7 +39,7 @@ __all__ = ["Index", "Summary", "summarize"]
 
 T = TypeVar("T")
 
-_SHAPE = 1  # PRAGMA user_version; raise it when the tables or what they hold change
+_SHAPE = 2  # PRAGMA user_version; raise it when the tables or what they hold change
 _BUSY_S = 30.0  # how long to wait for another process, in seconds
 _CLOCK_S = 2.0  # the coarsest clock of a filesystem: a folder changed less long ago may change unseen
 _BATCH = 500  # runs written in one transaction
@@ -60,6 +60,7 @@ _runs = sa.Table(
     sa.Column("notebook", sa.Text),
     sa.Column("replay_of", sa.Text),
     sa.Column("tier", sa.Text),
+    sa.Column("pin", sa.Text),
     sa.Column("words", sa.Text, nullable=False),  # lower case, what a word of a query is looked for in
     sa.Column("final", sa.Boolean, nullable=False),  # its status can no longer change by itself
     sa.Column("stamp", sa.Text, nullable=False),  # of the journals when they were read
@@ -84,7 +85,7 @@ _state = sa.Table(
     sa.Column("key", sa.Text, primary_key=True),
     sa.Column("value", sa.Text, nullable=False),
 )
-_FIELDS = ("id", "name", "kind", "status", "notebook", "replay_of", "tier")
+_FIELDS = ("id", "name", "kind", "status", "notebook", "replay_of", "tier", "pin")
 _NEWEST_FIRST = (_runs.c.started.desc(), _runs.c.id.desc())
 
 
@@ -131,14 +132,14 @@ class Index:
         return [row.id for row in self._fetch(select.order_by(_runs.c.id).limit(limit))]
 
     def named(self, name: str) -> str | None:
-        """Return the newest run of this name, replays too."""
-        return self._first(sa.select(_runs.c.id).where(_runs.c.name == _text(name)))
+        """Return the newest run of this name that is not a replay."""
+        return self._first(_originals().where(_runs.c.name == _text(name)))
 
     def newest(
         self, back: int = 0, *, notebook: str | None = None, between: tuple[float, float] | None = None
     ) -> str | None:
         """Return the newest run that is not a replay, or the one ``back`` before it."""
-        select = sa.select(_runs.c.id).where(_runs.c.kind != "replay", _runs.c.replay_of.is_(None))
+        select = _originals()
         if notebook is not None:
             select = select.where(_is_notebook(_text(notebook)))
         if between is not None:
@@ -156,6 +157,10 @@ class Index:
         self._update(sorted(new | changed), gone)  # in both: another process has just added it
         if not known or known[0].value != token:
             self._remember(token)
+
+    def refresh(self, run_id: str) -> None:
+        """Read a run again that was written to after it ended."""
+        self._update([run_id])
 
     def rebuild(self) -> int:
         """Throw the index away, build it again from the journals, and return how many runs it has."""
@@ -233,7 +238,8 @@ class Index:
 
     def _stamp(self, run_id: str) -> str:
         folder = f"{self._layout.runs}/{run_id}"
-        return " ".join(_file_stamp(f"{folder}/{name}.jsonl") for name in ("journal", "batch"))
+        files = [f"{folder}/{name}.jsonl" for name in ("journal", "batch")]
+        return " ".join(map(_file_stamp, [*files, f"{self._layout.marks}/{run_id}"]))
 
     # --- the database --------------------------------------------------------------------------
 
@@ -381,7 +387,7 @@ def _text(value: str) -> str:
 
 def _row(run: Run, summary: Summary, stamp: str) -> dict[str, Any]:
     dead = bool(run.writers) and all(is_alive(writer) is False for writer in run.writers)
-    words = [summary.id, summary.name or "", summary.notebook or ""]
+    words = [summary.id, summary.name or "", summary.notebook or "", summary.pin or ""]
     words += [f"{key}={_spelt(value)}" for table in (summary.params, summary.tags) for key, value in table.items()]
     texts = {name: None if (value := getattr(summary, name)) is None else _text(value) for name in _FIELDS}
     return {
@@ -422,6 +428,11 @@ def _number(value: Any) -> float | None:
     except (ValueError, OverflowError):
         return None
     return None if math.isnan(number) else number
+
+
+def _originals() -> sa.Select[Any]:
+    """Select the ids of all runs that are no replays."""
+    return sa.select(_runs.c.id).where(_runs.c.kind != "replay", _runs.c.replay_of.is_(None))
 
 
 def _is_notebook(name: str) -> sa.ColumnElement[bool]:

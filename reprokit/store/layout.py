@@ -178,6 +178,11 @@ class Layout:
         return self.root / "objects"
 
     @property
+    def marks(self) -> Path:
+        """The folder of what is said of runs after they ended."""
+        return self.root / "marks"
+
+    @property
     def locks(self) -> Path:
         """The folder of the environment locks."""
         return self.root / "locks"

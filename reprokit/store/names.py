@@ -27,7 +27,7 @@ class Catalog(Protocol):
         """Return the first ids that begin with ``prefix``, sorted."""
 
     def named(self, name: str) -> str | None:
-        """Return the newest run of this name, replays too."""
+        """Return the newest run of this name that is not a replay: a replay has the name of what it repeats."""
 
     def newest(
         self, back: int = 0, *, notebook: str | None = None, between: tuple[float, float] | None = None

@@ -7,15 +7,16 @@ asked for, so that reading one run needs no database.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reprokit.errors import RunNotFound, SchemaError, StoreError
 from reprokit.records import Gap, Run
 from reprokit.settings import Settings, load
-from reprokit.store import journal, liveness, names
+from reprokit.store import journal, liveness, marks, names
 from reprokit.store.assemble import assemble
 from reprokit.store.layout import Layout, new_run_id, project_root, started_at
 from reprokit.store.objects import Objects
@@ -82,7 +83,8 @@ class Store:
             batch, batch_damage = journal.scan(self.layout.journal(run_id, "batch"))
             verdict = journal.read(self.layout.journal(run_id, "verdict"))  # written once a replay was compared
             checked = journal.read(self.layout.journal(run_id, "environment"))  # what was changed by hand in it
-            run = assemble(run_id, agent, [*batch, *verdict, *checked], liveness.is_alive)
+            later = marks.read(self.layout, run_id)
+            run = assemble(run_id, agent, [*batch, *verdict, *checked, *later], liveness.is_alive)
         except (OSError, TypeError, ValueError, KeyError, AttributeError) as error:
             raise StoreError(f"run {run_id} cannot be read ({error})", path=folder) from error
         for name, line in (("journal", agent_damage), ("batch", batch_damage)):
@@ -94,7 +96,8 @@ class Store:
 
         Args:
             name: an id, a unique prefix, ``latest``, ``latest~2``, ``yesterday``, a run name (its newest
-                run), ``NOTEBOOK@yesterday`` or ``NOTEBOOK@latest``. Replays count by id, prefix and name.
+                run), ``NOTEBOOK@yesterday`` or ``NOTEBOOK@latest``. A replay is
+                meant by id or prefix only: it has the name of what it repeats.
             now: the present, for ``yesterday`` (the previous local calendar day).
 
         Raises:
@@ -120,6 +123,30 @@ class Store:
             StoreError: the index stays locked by another process.
         """
         return self.index.runs(limit=limit, query=query)
+
+    def pins(self) -> dict[str, str]:
+        """Return the pinned runs, oldest first, with the names they are pinned under; some may be gone.
+
+        Raises:
+            StoreError: they cannot be read.
+        """
+        return marks.pins(self.layout)
+
+    def pin(self, run_id: str, name: str | None) -> None:
+        """Pin a run under a name, or release it (None); it may be gone.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        self._mark(run_id, {"set": {"pin": name}})
+
+    def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Give a run tags, also one that has long ended; a key that it has gets the new value.
+
+        Raises:
+            StoreError: they cannot be written.
+        """
+        self._mark(run_id, {"set": {"tags": dict(tags)}})
 
     def new_run(self, journal_name: str = "journal", run_id: str | None = None) -> tuple[str, journal.Journal]:
         """Make a run's folder, if need be the whole store, and open one of its journals for writing.
@@ -152,6 +179,10 @@ class Store:
         from reprokit.store.index import Index
 
         return Index(self.layout, self._load_anyway)
+
+    def _mark(self, run_id: str, patch: dict[str, Any]) -> None:
+        marks.add(self.layout, run_id, patch)
+        self.index.refresh(run_id)
 
     def _is_run(self, name: str) -> bool:
         try:

@@ -16,7 +16,7 @@ class Summary(Record):
     """One run as a list shows it.
 
     ``metrics`` has the last value of each key. ``tier`` and ``complete`` say how files were observed.
-    ``replayable`` is False when something that a replay needs was not kept.
+    ``pin`` is the name it is pinned under. ``replayable`` is False when something that a replay needs was not kept.
     """
 
     id: str
@@ -31,6 +31,7 @@ class Summary(Record):
     metrics: dict[str, Any] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     replay_of: str | None = None
+    pin: str | None = None
     tier: str | None = None
     complete: bool = False
     replayable: bool = True
@@ -51,6 +52,7 @@ def summarize(run: Run) -> Summary:
         metrics={metric.key: metric.value for metric in run.metrics},
         tags=run.tags,
         replay_of=run.replay_of,
+        pin=run.pin,
         tier=run.capture.tier if run.capture else None,
         complete=bool(run.capture and run.capture.complete),
         replayable=replayable(run),

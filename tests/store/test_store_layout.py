@@ -124,9 +124,10 @@ print(json.dumps({
 @pytest.fixture
 def nobody(project: Path, tmp_path: Path) -> dict[str, str]:
     """The environment of a user who may write a data folder and nothing else."""
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        if os.getuid() == 0:
-            os.chmod(folder, 0o755)
+    if os.getuid() == 0:
+        for folder in (tmp_path, *tmp_path.parents[:3]):  # of the test, of its worker, of this session, of all
+            if folder.stat().st_mode & 0o055 == 0:
+                os.chmod(folder, 0o755)
     data = tmp_path / "data"
     data.mkdir()
     os.chmod(data, 0o777)

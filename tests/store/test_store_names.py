@@ -44,11 +44,12 @@ def test_ids_and_prefixes(store: Store) -> None:
 
 
 def test_latest_counts_back_and_passes_over_replays(store: Store) -> None:
-    days = [_add(store, datetime(2025, 1, day, tzinfo=PARIS)) for day in (3, 1, 2)]
+    days = [_add(store, datetime(2025, 1, day, tzinfo=PARIS), name="again") for day in (3, 1, 2)]
     replay = _add(store, datetime(2025, 1, 9, tzinfo=PARIS), kind="replay", replay_of=days[0], name="again")
     assert store.resolve("latest") == days[0]
     assert [store.resolve(f"latest~{back}") for back in (0, 1, 2)] == [days[0], days[2], days[1]]
-    assert store.resolve(replay) == store.resolve(replay[:11]) == store.resolve("again") == replay
+    assert store.resolve(replay) == store.resolve(replay[:11]) == replay
+    assert store.resolve("again") == days[0]  # a replay has the name of what it repeats
     with pytest.raises(RunNotFound):
         store.resolve("latest~3")
 
