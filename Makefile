@@ -37,8 +37,11 @@ format: $(READY) ## let ruff format the code and mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: $(READY) ## all tests but the long ones
-	$(BIN)/python -m pytest $(ARGS)
+# A worker takes a module of tests at a time, because those share what is expensive: a kernel, a lock, a server.
+# More than four would wait for the disk and for each other's kernels. WORKERS=0 runs all in one process (--pdb).
+WORKERS ?= logical
+test: $(READY) ## all tests but the long ones (ARGS="-k journal -x", WORKERS=0 for one process)
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --maxprocesses=4 --dist=loadscope --no-loadscope-reorder $(ARGS)
 
 # torch and JAX are large, and their versions change what is locked: an environment of their own.
 FRAMEWORKS := build/frameworks
@@ -50,8 +53,9 @@ $(FRAMEWORKS)/.libraries: $(LOCK) pyproject.toml
 	$(FRAMEWORKS)/bin/python -m pip install --quiet --disable-pip-version-check "torch==2.13.0" jax jaxlib
 	@touch $@
 
-soak: $(READY) ## the long tests
+soak: $(READY) ## the long tests, and new examples for the laws
 	$(BIN)/python -m pytest -m soak $(ARGS)
+	$(BIN)/python -m pytest --hypothesis-profile=new tests/property
 
 demo: $(READY) ## the main job, shown: capture a session, replay it, prove that it is the same
 	$(BIN)/python demo/run.py $(ARGS)

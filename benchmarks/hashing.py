@@ -1,4 +1,4 @@
-"""Hashing against ``sha256sum``: one large file, many files, and files that have not changed."""
+"""Hashing against ``sha256sum``, keeping against ``dvc add``: one large file, many, and files that have not changed."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from measure import Options, Row, at_most, interleaved, median, paired_ratio, told, workspace
+from measure import BIN, Options, Row, at_most, interleaved, median, paired_ratio, run, told, workspace
 
 from reprokit.capture.files.contents import Contents
 from reprokit.capture.files.scan import key_of
@@ -45,9 +45,10 @@ def _large(folder: Path, size: int, repeats: int) -> Iterator[Row]:
     if shutil.which("openssl"):  # where sha256sum knows nothing of the processor's own instructions
         actions["openssl"] = lambda: subprocess.run(openssl, check=True, capture_output=True)
     times = interleaved(actions, repeats)
-    path.unlink()
     what = f"hash a file of {size / 1e9:g} GB, against sha256sum"
     yield _speed(what, times["put_file"], times["sha256sum"], told(times))
+    yield from _kept(f"a file of {size / 1e9:g} GB", path, [path], repeats)
+    path.unlink()
 
 
 def _many(folder: Path, count: int, repeats: int) -> Iterator[Row]:
@@ -73,6 +74,47 @@ def _many(folder: Path, count: int, repeats: int) -> Iterator[Row]:
         repeats,
     )
     yield _speed(f"hash {count} files of 1 MB, all cores", times["Contents"], times[theirs], told(times))
+    yield from _kept(f"{count} files of 1 MB", folder, [Path(path) for path in paths], repeats)
+
+
+def _kept(what: str, place: Path, paths: Sequence[Path], repeats: int) -> Iterator[Row]:
+    """Hash and keep what was never seen before, until it is on the disk, as a cell that reads it has it done.
+
+    ``dvc add`` is a process of its own, which takes a second to start: how long is told too. It leaves it to the
+    system when its copies come to the disk.
+    """
+    dvc = BIN / "dvc"
+    if not dvc.exists():
+        return
+    root = place.parent / "kept"
+    settings = {f"DVC_{name}_DIR": str(root / "dvc") for name in ("GLOBAL_CONFIG", "SYSTEM_CONFIG", "SITE_CACHE")}
+
+    def ask(*words: str | Path) -> None:
+        run([dvc, *words], place.parent, DVC_NO_ANALYTICS="1", **settings)
+
+    def forget() -> None:
+        for folder in (root / "objects", place.parent / ".dvc" / "cache", place.parent / ".dvc" / "tmp"):
+            shutil.rmtree(folder, ignore_errors=True)
+        place.with_name(f"{place.name}.dvc").unlink(missing_ok=True)
+
+    def keep() -> None:
+        objects = Objects(root / "objects")
+        for path in paths:
+            objects.put_file(path, durable=False)
+        objects.sync()
+
+    if not (place.parent / ".dvc").exists():
+        ask("init", "--no-scm", "--quiet")
+        ask("config", "core.check_update", "false")
+    actions: dict[str, Callable[[], object]] = {
+        "dvc add": lambda: ask("add", "--quiet", place),
+        "put_file": keep,
+        "dvc --version": lambda: ask("--version"),
+    }
+    times = interleaved(actions, repeats, before=forget)
+    forget()
+    ratio = paired_ratio(times["put_file"], times["dvc add"])
+    yield Row(what=f"hash and keep {what}, beside dvc add", measured=f"{ratio:.2f} ×", peers=told(times))
 
 
 def _unchanged(folder: Path, count: int, repeats: int) -> Iterator[Row]:
@@ -97,4 +139,14 @@ def _unchanged(folder: Path, count: int, repeats: int) -> Iterator[Row]:
 
 
 def _contents(objects: Path, limit: int) -> Contents:
-    return Contents(Objects(objects), limit, lambda path: None, dict)
+    return Contents(Objects(objects), limit, lambda path: None, _Untracked())
+
+
+class _Untracked:
+    """Files that neither git nor DVC keeps."""
+
+    def blob(self, path: str) -> None:
+        return None
+
+    def md5(self, path: str, size: int) -> None:
+        return None

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 
 from measure import Options, Row
 
-NAMES = ("cell", "start", "notebook", "replay", "peers", "hashing", "snapshot", "memory", "store")
+NAMES = ("cell", "start", "notebook", "replay", "environments", "peers", "hashing", "snapshot", "memory", "store")
 _HEADINGS: tuple[str, ...] = ("what", "measured", "bar", "", "compared")
 
 

@@ -10,6 +10,13 @@ from pathlib import Path
 
 import pytest
 import rich.progress  # noqa: F401  # draws from random when it is imported, which the guard would see
+from hypothesis import HealthCheck, settings
+
+# Nothing may depend on how busy the machine is or on chance: the same examples every time, however long they take.
+# `make soak` looks for new ones.
+settings.register_profile("same", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("new", settings.get_profile("same"), derandomize=False, max_examples=1_000)
+settings.load_profile("same")
 
 # Set by libraries when they are first imported, not by what a test does.
 _FOREIGN = ("PYTEST_", "KMP_", "PYDEVD_")

@@ -18,7 +18,7 @@ ROOT = Path(reprokit.__file__).parent
 LAYERS = (
     ("version",),
     ("errors",),
-    ("digest",),
+    ("descriptor", "digest"),
     ("records",),
     ("settings",),
     ("store", "views"),
@@ -27,6 +27,7 @@ LAYERS = (
     ("replay",),
     ("pipeline",),
     ("cli", "magics", "blocks"),
+    ("pytest_plugin",),
     ("__main__", ""),  # "" is the package itself, which names the public things
 )
 
@@ -41,7 +42,7 @@ STORE_IN_CAPTURE = {
 BELOW_VIEWS = {"errors", "records", "views"}
 
 # The agent: runs in the user's kernel.
-AGENT = ("version", "errors", "digest", "records", "settings", "capture", "blocks")
+AGENT = ("version", "errors", "descriptor", "digest", "records", "settings", "capture", "blocks")
 AGENT_STORE = ("store", "store.assemble", "store.journal", "store.layout", "store.liveness", "store.objects")
 
 # Each library has its homes; `tomli` is the standard library's `tomllib` for Python 3.10.
@@ -55,17 +56,22 @@ HOMES = {
     "jupyter_core": ("notebook.engine", "notebook.kernel"),
     "sqlalchemy": ("store.index",),
     "packaging": ("replay",),
-    "uv": ("replay.lock", "cli.doctor"),
+    "uv": ("replay.tools", "cli.doctor"),
     "git": ("replay.changes",),
+    "numpy": ("replay.typed",),
+    "PIL": ("replay.typed",),
+    "pyarrow": ("replay.typed",),
+    "h5py": ("replay.typed",),
     "dvc": ("store.remote", "pipeline.dvc"),
     "dask": ("pipeline.sweep",),
     "distributed": ("pipeline.sweep",),
     "submitit": ("pipeline.sweep",),
     "jinja2": ("pipeline",),
     "click": ("cli",),
+    "pytest": ("pytest_plugin",),
     "rich": ("cli.progress",),
     "yaml": ("capture.config.config", "store.remote", "notebook", "pipeline", "cli"),
-    "tomli": ("settings", "capture.config.config"),
+    "tomli": ("settings", "capture.config.config", "replay.locked_files"),
 }
 
 

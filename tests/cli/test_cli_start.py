@@ -14,7 +14,7 @@ import pytest
 from reprokit.cli import main
 
 HEAVY = ("sqlalchemy", "papermill", "nbformat", "IPython", "rich", "yaml", "dvc", "jupyter_client", "asyncio")
-COMMANDS = ("run", "runs", "show", "diff", "replay", "doctor")
+COMMANDS = ("run", "runs", "show", "diff", "replay", "check", "pin", "tag", "doctor")
 
 
 def python(*arguments: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
