@@ -13,9 +13,26 @@ if TYPE_CHECKING:
     from reprokit.replay.conditions import Conditions
     from reprokit.settings import Settings
 
-__all__ = ["Asked", "options"]
+__all__ = ["Asked", "comparison_options", "options"]
 
 _FOLDER = click.Path(exists=True, file_okay=False, resolve_path=True)
+_COMPARISON = (
+    click.option(
+        "--compare",
+        "mode",
+        type=click.Choice(["exact", "typed"]),
+        default="typed",
+        show_default=True,
+        help="Whether clocks, addresses, dates inside files and the like may differ.",
+    ),
+    click.option(
+        "--rtol",
+        type=click.FloatRange(min=0),
+        default=0.0,
+        help="How far numbers may be apart, relatively.",
+    ),
+    click.option("--atol", type=click.FloatRange(min=0), default=0.0, help="How far numbers may be apart."),
+)
 _OPTIONS = (
     click.option(
         "--env",
@@ -34,16 +51,7 @@ _OPTIONS = (
     ),
     click.option("--offline", is_flag=True, help="Build the environment without network, from what is cached."),
     click.option("--wheelhouse", type=_FOLDER, help="Take all packages from this folder (see `reprokit env`)."),
-    click.option(
-        "--compare",
-        "mode",
-        type=click.Choice(["exact", "typed"]),
-        default="typed",
-        show_default=True,
-        help="Whether clocks, addresses and the like may differ.",
-    ),
-    click.option("--rtol", type=float, default=0.0, help="How far numbers may be apart, relative to the larger one."),
-    click.option("--atol", type=float, default=0.0, help="How far numbers may be apart."),
+    *_COMPARISON,
 )
 
 
@@ -74,6 +82,13 @@ class Asked:
 
         asked = self._options
         return Comparison(exact=asked["mode"] == "exact", rtol=asked["rtol"], atol=asked["atol"])
+
+
+def comparison_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that say how strictly is compared, as its arguments mode, rtol and atol."""
+    for option in reversed(_COMPARISON):
+        command = option(command)
+    return command
 
 
 def options(command: Callable[..., Any]) -> Callable[..., Any]:

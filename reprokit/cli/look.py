@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reprokit.cli import DONE, emit_json, json_option, verdict_code
+from reprokit.cli.conditions import comparison_options
 from reprokit.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
@@ -103,17 +104,8 @@ def outputs_in(store: Store) -> Callable[[str], list[Any]]:
 @click.command()
 @click.argument("a", metavar="RUN")
 @click.argument("b", metavar="RUN")
-@click.option(
-    "--compare",
-    "mode",
-    type=click.Choice(["exact", "typed"]),
-    default="typed",
-    show_default=True,
-    help="Whether clocks, addresses, dates inside files and the like may differ.",
-)
+@comparison_options
 @click.option("--exact", is_flag=True, hidden=True)  # what --compare exact was called before
-@click.option("--rtol", type=click.FloatRange(min=0), default=0.0, help="How far numbers may be apart, relatively.")
-@click.option("--atol", type=click.FloatRange(min=0), default=0.0, help="How far numbers may be apart, absolutely.")
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Also write a page, with pictures, here.")
 @json_option
 def diff(a: str, b: str, mode: str, exact: bool, rtol: float, atol: float, html: Path | None, as_json: bool) -> int:
