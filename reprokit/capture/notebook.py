@@ -63,6 +63,7 @@ class Notebook:
         self._depth = 0
         self._cell: Any = None  # what IPython said of the cell that runs
         self._one_cell = False
+        self._interrupted: set[int | None] = set()  # execution counts of cells, also of those before a run
         self._owed = Owed()
         self._waiting = False  # whether it looks out for the user's next code
         shell.events.register("pre_run_cell", self._before)
@@ -148,8 +149,13 @@ class Notebook:
         self._depth = max(0, self._depth - 1)
         if self._depth == 0:
             self._cell = None
+            self._guard(self._remember, result)
             if self.session is not None:
                 self._guard(self._undisturbed, self._leave_cell, result)
+
+    def _remember(self, result: Any) -> None:
+        if result.error_in_exec is not None and _status(result.error_in_exec) == "interrupted":
+            self._interrupted.add(result.execution_count)
 
     def _undisturbed(self, step: Callable[[Any], object], told: Any) -> None:
         """Take a step with what IPython told; an interrupt that comes meanwhile is for the user's code."""
@@ -236,11 +242,12 @@ class Notebook:
             return str(self._cell.raw_cell)
         return str(self.shell.history_manager.input_hist_raw[-1])
 
-    def _earlier_cells(self) -> tuple[str, ...]:
+    def _earlier_cells(self) -> tuple[tuple[str, str], ...]:
         earlier = list(self.shell.history_manager.input_hist_raw)[1:]
         if earlier and earlier[-1] == self._current_source():
             earlier.pop()
-        return tuple(source for source in earlier if source.strip())
+        status = dict.fromkeys(self._interrupted, "interrupted")  # one that never ends would keep a replay for ever
+        return tuple((source, status.get(n, "done")) for n, source in enumerate(earlier, start=1) if source.strip())
 
     def _notebook_hint(self) -> str | None:
         hint = os.environ.get("JPY_SESSION_NAME") or self.shell.user_ns.get("__vsc_ipynb_file__")

@@ -20,7 +20,7 @@ class Request:
     Attributes:
         kind: "session", "block", "batch" or "replay".
         front: "kernel", "terminal" or "script".
-        before: sources of the cells that ran before the run began.
+        before: the cells that ran before the run began, each with its source and status.
         drive: the parent's order, when there is a parent.
     """
 
@@ -33,7 +33,7 @@ class Request:
     configs: tuple[Path, ...] = ()
     notebook: str | None = None
     script: str | None = None
-    before: tuple[str, ...] = ()
+    before: tuple[tuple[str, str], ...] = ()
     drive: Drive | None = None
 
 

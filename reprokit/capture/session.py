@@ -166,12 +166,12 @@ class Session:
     def _begin(self, gap: Gap | None) -> None:
         opening = header.of(self.request, self.project, self.configuration.table())
         self.emit(None, Patch(set=opening, add={"writers": [this_process().to_dict()]}))
-        for number, source in enumerate(self.request.before, start=1):
-            self.emit(number, Patch(set={"source": source, "observed": False, "status": "done"}))
+        for number, (source, status) in enumerate(self.request.before, start=1):
+            self.emit(number, Patch(set={"source": source, "observed": False, "status": status}))
         self._count = len(self.request.before)
         if gap is not None:
             self.gap(gap)
-        if not all(only_starts(source) for source in self.request.before):
+        if not all(only_starts(source) for source, _ in self.request.before):
             self.gap(hidden_state(self._count))
         if (
             unknown := hash_secret.gap(None if self.request.drive is None else self.request.drive.hash_secret)

@@ -32,6 +32,18 @@ def test_in_the_middle_of_a_cell(kernel: Kernel) -> None:
     assert any(gap.cell == first.seq and "interrupted" in gap.message for gap in run.gaps)
 
 
+def test_before_the_run_was_started(kernel: Kernel) -> None:
+    kernel.run("%load_ext reprokit")
+    request = kernel.send("import time\nprint('begun', flush=True)\nwhile True: time.sleep(0.1)")
+    kernel.wait_for_text("begun")
+    kernel.manager.interrupt_kernel()
+    kernel.outputs_of(request)
+    kernel.run("%repro start late")
+    kernel.run("%repro stop")
+    load, endless = [cell for cell in kernel.record("late").cells if not cell.observed][-2:]
+    assert (load.status, endless.status) == ("done", "interrupted")  # a replay leaves it out: it would not end
+
+
 def test_while_awaiting(kernel: Kernel) -> None:
     kernel.run("%load_ext reprokit")
     kernel.run("%repro start awaiting")
