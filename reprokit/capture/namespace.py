@@ -15,6 +15,7 @@ import json
 import os
 import signal
 import sys
+from contextlib import suppress
 
 __all__ = ["PARENT", "VARIABLE", "die_with", "enter", "enter_if_asked"]
 
@@ -39,14 +40,16 @@ def enter_if_asked() -> None:
     if path is not None:
         with open(path, encoding="utf-8") as file:
             asked = json.load(file)
-        enter(asked["mounts"], asked["stage"])
+        enter(asked["mounts"], asked["stage"], asked["covers"])
         os.chdir(asked["cwd"])
 
 
-def enter(mounts: list[list[str]], stage: str) -> None:
+def enter(mounts: list[list[str]], stage: str, covers: list[list[str]]) -> None:
     """Mount each source over its target, in their order, where only this process and its children see it.
 
     Args:
+        covers: folders in which what is written is for this process and its children alone, each with two empty
+            folders of one filesystem that take it; they come first.
         mounts: source and target, absolute: two folders, or two files. A target that is not there is made, in a
             copy of its folder that holds what that holds.
         stage: an empty folder where such copies are put together.
@@ -56,7 +59,8 @@ def enter(mounts: list[list[str]], stage: str) -> None:
     """
     libc = ctypes.CDLL(None, use_errno=True)
     as_user = _leave(libc)
-    _call(libc.mount, b"none", b"/", None, _RECURSIVE | _SLAVE, None)
+    for folder, upper, work in covers:
+        _cover(libc, folder, upper, work)
     ours: list[str] = []  # folders that are there in copies only
     for source, target in mounts:
         if not os.path.lexists(target):
@@ -82,14 +86,15 @@ def die_with(parent: int) -> None:
 
 def _leave(libc: ctypes.CDLL) -> bool:
     """Leave the namespace of mounts that others have; return whether it took a user namespace."""
-    if libc.unshare(_NEW_MOUNTS) == 0:
-        return False
-    user, group = os.geteuid(), os.getegid()
-    _call(libc.unshare, _NEW_USER | _NEW_MOUNTS)
-    for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
-        with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
-            file.write(text)
-    return True
+    as_user = bool(libc.unshare(_NEW_MOUNTS) != 0)
+    if as_user:
+        user, group = os.geteuid(), os.getegid()
+        _call(libc.unshare, _NEW_USER | _NEW_MOUNTS)
+        for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
+            with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
+                file.write(text)
+    _call(libc.mount, b"none", b"/", None, _RECURSIVE | _SLAVE, None)
+    return as_user
 
 
 def _drop_rights(libc: ctypes.CDLL) -> None:
@@ -100,6 +105,14 @@ def _drop_rights(libc: ctypes.CDLL) -> None:
 
 def _bind(libc: ctypes.CDLL, source: str, target: str) -> None:
     _call(libc.mount, os.fsencode(source), os.fsencode(target), None, _BIND | _RECURSIVE, None)
+
+
+def _cover(libc: ctypes.CDLL, folder: str, upper: str, work: str) -> None:
+    """Let a folder be as it is, and take what is written into it elsewhere (Linux 5.11 for who is not root)."""
+    options = f"lowerdir={folder},upperdir={upper},workdir={work}"
+    place = os.fsencode(folder)
+    if libc.mount(b"overlay", place, b"overlay", 0, os.fsencode(f"{options},userxattr")) != 0:
+        _call(libc.mount, b"overlay", place, b"overlay", 0, os.fsencode(options))
 
 
 def _make_room(libc: ctypes.CDLL, source: str, target: str, stage: str) -> str:
@@ -155,13 +168,21 @@ def _call(function: ctypes._NamedFuncPointer, *arguments: object) -> None:
         raise OSError(number, f"{function.__name__}: {os.strerror(number)}")
 
 
-def _try() -> None:
-    """Mount a folder over itself, and say why that cannot be done."""
+def _try(covers: list[list[str]]) -> None:
+    """Mount a folder over itself, and say why that cannot be done; write which of the covers can be made."""
     try:
-        enter([["/", "/"]], "")
+        libc = ctypes.CDLL(None, use_errno=True)
+        as_user = _leave(libc)
+        _bind(libc, "/", "/")
+        for cover in covers:
+            with suppress(OSError):  # not every filesystem can lie below another
+                _cover(libc, *cover)
+                sys.stdout.write(f"{cover[0]}\n")
+        if as_user:
+            _drop_rights(libc)
     except (OSError, AttributeError) as error:
         sys.exit(f"{error}")
 
 
 if __name__ == "__main__":
-    _try()
+    _try(json.loads(sys.argv[1]) if sys.argv[1:] else [])

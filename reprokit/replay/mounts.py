@@ -2,7 +2,8 @@
 
 A replay's kernel has a namespace of mounts of its own (see ``capture.namespace``). In it the paths are those that
 the run had: what an absolute path into the project names is in the workspace, and the user's checkout cannot be
-reached at all, except for what a replay needs of it (the store, the environment, git's objects).
+reached at all, except for what a replay needs of it (the store, the environment, git's objects). Folders outside
+the project into which the run wrote are covered: they are as they are, and what is written there is the replay's.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -22,7 +24,10 @@ from reprokit.records import CodeState
 from reprokit.replay import environment
 from reprokit.store.store import Store
 
-__all__ = ["Mounts", "unavailable"]
+__all__ = ["COVERS", "Mounts", "unavailable"]
+
+COVERS = "covers"  # the folder beside the workspace that takes what is written outside the project
+_NOT_COVERED = tuple(map(Path, ("/dev", "/proc", "/sys", "/run")))  # nobody's data
 
 
 @cache
@@ -32,10 +37,15 @@ def unavailable() -> str:
         return "only Linux has them"
     if os.environ.get("REPROKIT_MOUNTS") == "never":
         return "REPROKIT_MOUNTS is never"
-    command = [sys.executable, "-I", "-S", namespace.__file__]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = _alone()
     said = done.stderr.strip().splitlines() or ["the system refused"]
     return "" if done.returncode == 0 else said[-1]
+
+
+def _alone(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Try mounts in a process that ends with them."""
+    command = [sys.executable, "-I", "-S", namespace.__file__, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @dataclass(slots=True)
@@ -52,10 +62,13 @@ class Mounts:
     beside: Path
     _inner: list[tuple[Path, Path]] = field(default_factory=list)
     _outer: dict[str, Path] = field(default_factory=dict)  # place → file that stands for it
+    _covers: dict[Path, Path] = field(default_factory=dict)  # folder → what takes the writing
     _made: list[Path] = field(default_factory=list)
 
     @classmethod
-    def plan(cls, store: Store, code: CodeState | None, top: Path, place: Path, beside: Path) -> Mounts:
+    def plan(
+        cls, store: Store, code: CodeState | None, top: Path, place: Path, beside: Path, written: Iterable[Path] = ()
+    ) -> Mounts:
         """Return the mounts that put the workspace at ``top`` in the place of the project, with what it needs.
 
         Args:
@@ -64,11 +77,14 @@ class Mounts:
             top: the workspace.
             place: the top of the project's tree.
             beside: an empty folder outside of both.
+            written: folders outside the project that are written into.
         """
         mounts = cls(top=top, place=place, beside=beside)
+        needed = list(_needed(store))
+        mounts._cover(written, [top, place, beside, *needed])
         for number, state in enumerate(_repositories(code)):
             mounts._lend_objects(state, number)
-        for path in _needed(store):
+        for path in needed:
             mounts._keep(path)
         return mounts
 
@@ -78,11 +94,30 @@ class Mounts:
 
     def outside(self, path: str) -> Path:
         """Return the file that stands for one outside the project; what is written there, the replay reads."""
+        if (covered := self._covered(Path(path).resolve())) is not None:
+            return covered
         if path not in self._outer:
             folder = self.beside / "files" / str(len(self._outer))
             folder.mkdir(parents=True)
             self._outer[path] = folder / Path(path).name
         return self._outer[path]
+
+    def covers(self, path: Path) -> bool:
+        """Return whether what is written at ``path`` is the replay's alone."""
+        return any(path.resolve().is_relative_to(folder) for folder in self._covers)
+
+    def _covered(self, path: Path) -> Path | None:
+        """Return where a file of a covered folder lies when it was written; one mounted there could not be moved."""
+        for folder, taking in self._covers.items():
+            if path.is_relative_to(folder):
+                file = taking / "upper" / path.relative_to(folder)
+                for inside in reversed(path.relative_to(folder).parents[:-1]):
+                    made = taking / "upper" / inside
+                    made.mkdir(exist_ok=True)
+                    if (folder / inside).is_dir():
+                        made.chmod((folder / inside).stat().st_mode)
+                return file
+        return None
 
     def write(self, file: Path, cwd: Path) -> None:
         """Write what ``capture.namespace`` is to do; ``cwd`` is as the replay sees it."""
@@ -91,13 +126,32 @@ class Mounts:
         pairs = [*self._inner, (self.top, self.place)]
         mounts = [[str(source), str(target)] for source, target in pairs]
         mounts += [[str(source), target] for target, source in self._outer.items()]
-        file.write_text(json.dumps({"mounts": mounts, "stage": str(stage), "cwd": str(cwd)}), "utf-8")
+        covers = [_named(folder, taking) for folder, taking in self._covers.items()]
+        said = {"covers": covers, "mounts": mounts, "stage": str(stage), "cwd": str(cwd)}
+        file.write_text(json.dumps(said), "utf-8")
 
     def clear(self) -> None:
         """Remove the empty folders that things were mounted on."""
         for folder in reversed(self._made):
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
+
+    def _cover(self, written: Iterable[Path], kept: list[Path]) -> None:
+        """Cover the outermost folders; none of those that hold what the replay itself is made of."""
+        found: list[Path] = []
+        for folder in sorted({_existing(path) for path in written}, key=lambda path: len(path.parts)):
+            holds = any(path.is_relative_to(folder) for path in (*kept, Path(tempfile.gettempdir())))
+            if not holds and not any(folder.is_relative_to(other) for other in (*found, *_NOT_COVERED)):
+                found.append(folder)
+        taking = {folder: self.beside / COVERS / str(number) for number, folder in enumerate(found)}
+        if not taking:
+            return
+        for one in taking.values():
+            for name in ("upper", "work"):
+                (one / name).mkdir(parents=True)
+        asked = json.dumps([_named(folder, one) for folder, one in taking.items()])
+        done = _alone(asked)
+        self._covers = {folder: one for folder, one in taking.items() if str(folder) in done.stdout.splitlines()}
 
     def _keep(self, path: Path) -> None:
         """Let something of the project's own tree be there as it is."""
@@ -122,6 +176,17 @@ class Mounts:
         file = self.beside / f"alternates-{number}"
         file.write_bytes(os.fsencode(lent) + b"\n")
         self._inner += [(objects, lent), (file, alternates)]
+
+
+def _named(folder: Path, taking: Path) -> list[str]:
+    return [str(folder), str(taking / "upper"), str(taking / "work")]
+
+
+def _existing(folder: Path) -> Path:
+    """Return the nearest folder that is there, as it is really called."""
+    while not folder.is_dir():
+        folder = folder.parent
+    return folder.resolve()
 
 
 def _repositories(code: CodeState | None) -> Iterator[CodeState]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from reprokit.capture.code import code as code_module
 from reprokit.capture.code import listing
 from reprokit.capture.code.git import git
+from reprokit.capture.files import lfs
 from reprokit.digest import is_file_named
 from reprokit.errors import GitError, ObjectCorrupt, ObjectMissing, StoreError, Unreplayable, UsageError
 from reprokit.records import CodeState, FileUse, Run
@@ -25,6 +26,7 @@ from reprokit.replay import modules, workspace
 from reprokit.replay.conditions import Conditions
 from reprokit.replay.mounts import Mounts, unavailable
 from reprokit.replay.plan import Plan, Restore, wanted
+from reprokit.replay.snapshots import states
 from reprokit.store import remote
 from reprokit.store.store import Store
 
@@ -167,7 +169,13 @@ def _mounts(store: Store, run: Run, state: CodeState | None, folder: Path, elsew
         return None
     beside = elsewhere / "mounts"
     beside.mkdir()
-    return Mounts.plan(store, state, folder, place, beside)
+    return Mounts.plan(store, state, folder, place, beside, [path.parent for path in _written_outside(run, place)])
+
+
+def _written_outside(run: Run, place: Path) -> list[Path]:
+    """Return the files outside the project that the run wrote."""
+    absolute = {Path(use.path) for cell in run.cells for use in cell.writes if use.path.startswith("/")}
+    return sorted(path for path in absolute if not path.is_relative_to(place))
 
 
 def _put(store: Store, run: Run, item: Restore, target: Path) -> None:
@@ -180,8 +188,20 @@ def _put(store: Store, run: Run, item: Restore, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         name = listing.of(run.code)[str(Path(run.root) / item.path)]
         target.write_bytes(listing.blob(run.code, name))
+    elif item.source == "lfs":
+        _put_from_lfs(run, item, target)
     elif item.source == "gone":
         target.unlink(missing_ok=True)
+
+
+def _put_from_lfs(run: Run, item: Restore, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    places = (Path(lfs.place(code.repository, item.digest)) for code in states(run))
+    found = next((place for place in places if is_file_named(place, item.digest)), None)
+    if found is None:
+        remedy = "`git lfs fsck` in the project, then `git lfs fetch --all`"
+        raise StoreError(f"what git-lfs has for {item.path} is damaged", path=target, remedy=remedy)
+    shutil.copyfile(found, target)
 
 
 def _edit(store: Store, item: Restore, target: Path, root: Path) -> None:
@@ -256,6 +276,9 @@ def _lines(run: Run, planned: Plan, place: Place) -> Iterator[str]:
         yield from (f"code         {name}, from outside the project" for name in sorted({m.name for m in run.modules}))
     if place.mounts is not None:
         yield f"place        {place.mounts.place}, for the replay alone"
+    for file in _written_outside(run, Path(run.root if place.code is None else place.code.top)):
+        covered = place.mounts is not None and place.mounts.covers(file)
+        yield f"outside      {file}, " + ("for the replay alone" if covered else "written in its real place")
 
 
 def _code_name(code: CodeState) -> str:

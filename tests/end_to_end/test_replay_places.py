@@ -178,3 +178,32 @@ def test_a_script_finds_a_changed_submodule_at_its_absolute_path(bench: Bench, t
     before = state(bench.project, without=bench.project / ".reprokit")
     assert set(bench.verdict("latest", "--env", "current", "--compare", "exact")["rules"]) <= {"read set"}
     assert state(bench.project, without=bench.project / ".reprokit") == before
+
+
+@needs_mounts
+def test_what_is_written_outside_the_project_is_the_replays_alone(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, scratch = tmp_path / "results", tmp_path / "scratch"
+    new, beside = folder / "made" / "by the run", tmp_path / "beside.txt"
+    folder.mkdir()
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))  # what lies there is nobody's result
+    (folder / "total.txt").write_text("1")
+    recorded(
+        bench,
+        f"from pathlib import Path\nold = Path({str(folder / 'total.txt')!r}).read_text()",
+        f"draft = Path({str(folder / 'draft')!r})\ndraft.write_text(old)\ndraft.replace({str(folder / 'total.txt')!r})",
+        f"new = Path({str(new)!r})\nnew.mkdir(parents=True)\n(new / 'log.txt').write_text('begun')\nlen(old)",
+        f"!rm {folder / 'total.txt'} && echo done > {folder / 'total.txt'} && echo done > {beside}",
+    )
+    (folder / "total.txt").write_text("mine, of today")
+    (new / "log.txt").unlink()
+    new.rmdir()
+    new.parent.rmdir()
+    before = state(folder)
+    found = bench.reprokit("replay", "latest", "--env", "current")
+    assert "identical" in found, found
+    assert f"{folder / 'total.txt'}, for the replay alone" in found, found
+    assert f"{beside}, written in its real place" in found, found  # its folder holds the project, and the store
+    assert state(folder) == before
