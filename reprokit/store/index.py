@@ -16,7 +16,7 @@ import re
 import shlex
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -34,57 +34,25 @@ from reprokit.store.layout import Layout, is_run_id
 from reprokit.store.liveness import is_alive
 from reprokit.store.lock import exclusive
 from reprokit.store.summary import Summary, summarize
+from reprokit.store.tables import facts as _facts
+from reprokit.store.tables import metadata as _metadata
+from reprokit.store.tables import runs as _runs
+from reprokit.store.tables import state as _state
+from reprokit.store.tables import use_rows
+from reprokit.store.tables import uses as _uses
 
 __all__ = ["Index", "Summary", "summarize"]
 
 T = TypeVar("T")
+_Entry = tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]  # of a run: its row, facts and uses
 
-_SHAPE = 2  # PRAGMA user_version; raise it when the tables or what they hold change
+_SHAPE = 3  # PRAGMA user_version; raise it when the tables or what they hold change
 _BUSY_S = 30.0  # how long to wait for another process, in seconds
 _CLOCK_S = 2.0  # the coarsest clock of a filesystem: a folder changed less long ago may change unseen
 _BATCH = 500  # runs written in one transaction
 _CHECKED = 1000  # lists up to this long are compared with the journals of what they show
 _PATIENCE = 3  # times that a database is replaced before giving up
 
-_metadata = sa.MetaData()
-_runs = sa.Table(
-    "runs",
-    _metadata,
-    sa.Column("row", sa.Integer, primary_key=True),
-    sa.Column("id", sa.Text, nullable=False, unique=True),
-    sa.Column("started", sa.Float, nullable=False),
-    sa.Column("ended", sa.Float),
-    sa.Column("name", sa.Text, index=True),
-    sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("status", sa.Text, nullable=False),
-    sa.Column("notebook", sa.Text),
-    sa.Column("replay_of", sa.Text),
-    sa.Column("tier", sa.Text),
-    sa.Column("pin", sa.Text),
-    sa.Column("words", sa.Text, nullable=False),  # lower case, what a word of a query is looked for in
-    sa.Column("final", sa.Boolean, nullable=False),  # its status can no longer change by itself
-    sa.Column("stamp", sa.Text, nullable=False),  # of the journals when they were read
-    sa.Column("writers", sa.Text, nullable=False),
-    sa.Column("summary", sa.Text, nullable=False),
-    sa.Index("runs_by_time", "started", "id"),
-    sa.Index("runs_open", "final", sqlite_where=sa.text("final = 0")),
-)
-_facts = sa.Table(
-    "facts",
-    _metadata,
-    sa.Column("run", sa.Integer, nullable=False, index=True),
-    sa.Column("key", sa.Text, nullable=False),
-    sa.Column("text", sa.Text, nullable=False),
-    sa.Column("number", sa.Float),
-    sa.Index("facts_by_text", "key", "text", "run"),
-    sa.Index("facts_by_number", "key", "number", "run"),
-)
-_state = sa.Table(
-    "state",
-    _metadata,
-    sa.Column("key", sa.Text, primary_key=True),
-    sa.Column("value", sa.Text, nullable=False),
-)
 _FIELDS = ("id", "name", "kind", "status", "notebook", "replay_of", "tier", "pin")
 _NEWEST_FIRST = (_runs.c.started.desc(), _runs.c.id.desc())
 
@@ -146,6 +114,13 @@ class Index:
             select = select.where(_runs.c.started >= between[0], _runs.c.started < between[1])
         return self._first(select.offset(back))
 
+    @contextlib.contextmanager
+    def asked(self) -> Iterator[Callable[[sa.Select[Any]], Sequence[sa.Row[Any]]]]:
+        """Yield what answers questions about ``tables``, all as things are now."""
+        self.sync()
+        with self._ready().connect() as connection:
+            yield lambda select: connection.execute(select).all()
+
     # --- keeping it true -----------------------------------------------------------------------
 
     def sync(self) -> None:
@@ -204,27 +179,28 @@ class Index:
         for start in range(0, len(removed), _BATCH):
             self._write(removed[start : start + _BATCH], [])
 
-    def _entry(self, run_id: str) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
+    def _entry(self, run_id: str) -> _Entry | None:
         stamp = self._stamp(run_id)  # before reading: what is written later makes it stale
         try:
             run = self._load(run_id)
         except RunNotFound:  # removed since it was listed
             return None
         summary = summarize(run)
-        return _row(run, summary, stamp), _fact_rows(summary)
+        return _row(run, summary, stamp), _fact_rows(summary), use_rows(run)
 
-    def _write(self, ids: list[str], entries: list[tuple[dict[str, Any], list[dict[str, Any]]]]) -> None:
+    def _write(self, ids: list[str], entries: list[_Entry]) -> None:
         def work(connection: sa.Connection) -> None:
             old = sa.select(_runs.c.row).where(_runs.c.id.in_(ids))
-            connection.execute(sa.delete(_facts).where(_facts.c.run.in_(old)))
+            for table in (_facts, _uses):
+                connection.execute(sa.delete(table).where(table.c.run.in_(old)))
             connection.execute(sa.delete(_runs).where(_runs.c.id.in_(ids)))
             first = 1 + (connection.execute(sa.select(sa.func.max(_runs.c.row))).scalar() or 0)
-            rows = [{**row, "row": number} for number, (row, _) in enumerate(entries, first)]
-            facts = [{**fact, "run": n} for n, (_, found) in enumerate(entries, first) for fact in found]
-            if rows:
-                connection.execute(sa.insert(_runs), rows)
-            if facts:
-                connection.execute(sa.insert(_facts), facts)
+            rows = [{**row, "row": number} for number, (row, _, _) in enumerate(entries, first)]
+            facts = [{**fact, "run": n} for n, (_, found, _) in enumerate(entries, first) for fact in found]
+            uses = [{**use, "run": n} for n, (_, _, found) in enumerate(entries, first) for use in found]
+            for table, new in ((_runs, rows), (_facts, facts), (_uses, uses)):
+                if new:
+                    connection.execute(sa.insert(table), new)
 
         self._transact(work)
 

@@ -188,6 +188,30 @@ class Layout:
         return self.root / "locks"
 
     @property
+    def trash(self) -> Path:
+        """The folder of what is being removed."""
+        return self.root / "trash"
+
+    @property
+    def damaged(self) -> Path:
+        """The folder of damaged objects that were moved aside."""
+        return self.root / "damaged"
+
+    @property
+    def origins(self) -> Path:
+        """The folder that tells which runs came from elsewhere."""
+        return self.root / "origins"
+
+    @property
+    def incoming(self) -> Path:
+        """The folder of what is being pulled."""
+        return self.root / "incoming"
+
+    def pulled_git(self, length: int = 40) -> Path:
+        """Return the repository of the snapshots that came from elsewhere, by the length of its objects' names."""
+        return self.root / ("pulled.git" if length == 40 else "pulled-sha256.git")
+
+    @property
     def code_git(self) -> Path:
         """The private repository for projects without git."""
         return self.root / "code.git"

@@ -17,12 +17,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from os import urandom  # as it is now: a user may replace `os.urandom`
 from pathlib import Path
+from time import time  # as it is now: a user may replace `time.time`
 
 from reprokit.descriptor import borrow, give_back, release
 from reprokit.digest import BLOCK, Hasher, hex_of, of_bytes
 from reprokit.errors import ObjectCorrupt, ObjectMissing
 
-__all__ = ["Objects", "Stored"]
+__all__ = ["FRESH_S", "Objects", "Stored"]
+
+FRESH_S = 600.0  # an object that is wanted again is at most so much older, in seconds, than it was wanted last
 
 _FICLONE = 0x40049409  # linux/fs.h: share the blocks of one file with another
 _MANY = 200  # objects: forced to the disk one by one they would take longer than all there is to write
@@ -181,8 +184,7 @@ class Objects:
                 with contextlib.suppress(FileNotFoundError):  # removed since: nothing to keep
                     _sync_object(target)
                 folders.add(target.rpartition("/")[0])
-            for folder in sorted(folders):
-                self._sync_folder(folder)
+            self._sync_folders(folders)
 
     def _sync_all(self) -> bool:
         """Force the whole filesystem to the disk: for thousands of files a hundred times faster than one by one."""
@@ -209,7 +211,10 @@ class Objects:
         """Return whether the object is here; one of the wrong size (left by a power cut) is not."""
         target = self._where(digest)
         try:
-            whole = os.stat(target).st_size == size  # noqa: PTH116
+            found = os.stat(target)  # noqa: PTH116
+            whole = found.st_size == size
+            if whole and time() - found.st_mtime > FRESH_S:  # so that `gc` sees that somebody is about to name it
+                os.utime(target)
         except OSError:
             return False
         if whole and durable and target in self._unsynced:
@@ -231,15 +236,16 @@ class Objects:
             os.makedirs(folder, exist_ok=True)  # noqa: PTH103
             os.rename(draft, target)  # noqa: PTH104
         if durable:
-            self._sync_folder(folder)
+            self._sync_folders({folder})
         else:
             self._unsynced.add(target)
 
-    def _sync_folder(self, folder: str) -> None:
-        _sync(folder)
-        if folder not in self._anchored:
+    def _sync_folders(self, folders: set[str]) -> None:
+        for folder in sorted(folders):
+            _sync(folder)
+        if not folders <= self._anchored:  # once for all that are new
             _sync(str(self.root))
-            self._anchored.add(folder)
+            self._anchored |= folders
 
     def _take(self, source: int, limit: int | None, hasher: Hasher, durable: bool, *, last: bool) -> Stored:
         """Read the file once; what was read is kept when it was stable, or when this is the last try."""

@@ -24,7 +24,7 @@ import yaml
 from reprokit.digest import of_file
 from reprokit.errors import StoreError
 
-__all__ = ["Tracked", "at_hand", "is_dvc_file", "restore", "tracked_by_dvc"]
+__all__ = ["Tracked", "at_hand", "configured", "is_dvc_file", "restore", "tracked_by_dvc"]
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _FOLDER = ".dir"  # how DVC ends the name of a list of a folder's files
@@ -166,6 +166,17 @@ class _Home:
     def reaches(self, remote: str | None) -> bool:
         """Return whether there is a remote, by this name or by default."""
         return (remote or self.config["core"].get("remote")) in self.config["remote"]
+
+
+def configured(project: Path) -> dict[str, dict[str, Any]]:
+    """Return the remotes that the user has told DVC of, by name; none when DVC is not used here.
+
+    Raises:
+        StoreError: DVC's configuration cannot be read.
+    """
+    if not (project / ".dvc").is_dir():
+        return {}
+    return {str(name): dict(told) for name, told in _Home.of(project).config["remote"].items()}
 
 
 def at_hand(root: Path, tracked: Mapping[str, Tracked], wanted: Mapping[str, str]) -> dict[str, str | None]:

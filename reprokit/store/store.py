@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from reprokit.errors import RunNotFound, SchemaError, StoreError
 from reprokit.records import Gap, Run
 from reprokit.settings import Settings, load
-from reprokit.store import journal, liveness, marks, names
+from reprokit.store import journal, liveness, marks, names, origin
 from reprokit.store.assemble import assemble
 from reprokit.store.layout import Layout, new_run_id, project_root, started_at
 from reprokit.store.objects import Objects
@@ -85,6 +85,7 @@ class Store:
             checked = journal.read(self.layout.journal(run_id, "environment"))  # what was changed by hand in it
             later = marks.read(self.layout, run_id)
             run = assemble(run_id, agent, [*batch, *verdict, *checked, *later], liveness.is_alive)
+            run = origin.applied(run, self.layout)
         except (OSError, TypeError, ValueError, KeyError, AttributeError) as error:
             raise StoreError(f"run {run_id} cannot be read ({error})", path=folder) from error
         for name, line in (("journal", agent_damage), ("batch", batch_damage)):

@@ -16,7 +16,8 @@ class Summary(Record):
     """One run as a list shows it.
 
     ``metrics`` has the last value of each key. ``tier`` and ``complete`` say how files were observed.
-    ``pin`` is the name it is pinned under. ``replayable`` is False when something that a replay needs was not kept.
+    ``pin`` is the name it is pinned under, ``reuse_of`` the run whose results it took over. ``replayable`` is False
+    when something that a replay needs was not kept.
     """
 
     id: str
@@ -32,6 +33,7 @@ class Summary(Record):
     tags: dict[str, str] = field(default_factory=dict)
     replay_of: str | None = None
     pin: str | None = None
+    reuse_of: str | None = None
     tier: str | None = None
     complete: bool = False
     replayable: bool = True
@@ -53,6 +55,7 @@ def summarize(run: Run) -> Summary:
         tags=run.tags,
         replay_of=run.replay_of,
         pin=run.pin,
+        reuse_of=run.reuse_of,
         tier=run.capture.tier if run.capture else None,
         complete=bool(run.capture and run.capture.complete),
         replayable=replayable(run),
