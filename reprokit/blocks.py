@@ -6,14 +6,13 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from reprokit.capture import drive, notebook
+from reprokit.capture import drive, notebook, script
 from reprokit.capture.active import ActiveRun, plain_params
-from reprokit.capture.fronts import ScriptFront
 from reprokit.capture.request import Request
-from reprokit.capture.session import Session
 from reprokit.errors import UsageError
 
 __all__ = ["current_run", "run"]
@@ -64,6 +63,8 @@ def current_run() -> ActiveRun | None:
     """Return the run that is open in this process, however it was started; None when there is none."""
     if _open:
         return _open[-1]
+    if script.whole:
+        return ActiveRun(script.whole[0])
     connected = notebook.of(_shell())
     return None if connected is None or connected.session is None else ActiveRun(connected.session)
 
@@ -88,53 +89,48 @@ def _in_shell(shell: Any, request: Request) -> Iterator[ActiveRun]:
 
 @contextmanager
 def _in_script(request: Request) -> Iterator[ActiveRun]:
+    if script.whole:
+        with _in_whole_script(request) as joined:
+            yield joined
+        return
     if _open:
         raise UsageError(f"run {_open[-1].id} is open already", remedy="end its `with` block first")
     main = sys.modules["__main__"]
-    script = getattr(main, "__file__", None)
+    path = getattr(main, "__file__", None)
     order = drive.take()
-    front = ScriptFront()
-    session = Session(
-        Request(
-            name=request.name,
-            kind=request.kind if order is None else order.kind,
-            front="script",
-            seed=request.seed,
-            params=request.params,
-            tags=request.tags,
-            configs=request.configs,
-            script=None if script is None else os.path.relpath(script),
-            drive=order,
-        ),
-        lambda: vars(main),
-        front.warn,
+    asked = replace(
+        request,
+        kind=request.kind if order is None else order.kind,
+        front="script",
+        script=None if path is None else os.path.relpath(path),
+        drive=order,
     )
-    front.start(session)
-    recorded_answers = order.cells[0].answers if order is not None and order.cells else ()
-    front.begin(session.open_cell(_source(script), entered="inside"), recorded_answers)
+    opened = script.begin(asked, lambda: vars(main), script.source(path), entered="inside", order=order)
     error: BaseException | None = None
     try:
-        yield ActiveRun(session)
+        yield ActiveRun(opened.session)
     except BaseException as raised:
         error = raised
         raise
     finally:
-        _close(session, front, error)
+        opened.close(*_ending(error))
 
 
-def _close(session: Session, front: ScriptFront, error: BaseException | None) -> None:
+@contextmanager
+def _in_whole_script(request: Request) -> Iterator[ActiveRun]:
+    """The whole script is a run already: the block says what it has to say of that one."""
+    session = script.whole[0]
+    said: dict[str, Any] = {"params": dict(request.params), "tags": dict(request.tags)}
+    session.say(**{key: item for key, item in said.items() if item})
+    if request.name is not None:
+        session.say(name=request.name)
+    if request.seed is not None:
+        session.seed(request.seed)
+    for file in request.configs:
+        session.add_config(file)
+    yield ActiveRun(session)
+
+
+def _ending(error: BaseException | None) -> tuple[str, str | None]:
     status = "done" if error is None else "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-    said = None if error is None else f"{type(error).__name__}: {error}"
-    session.close_cell(status, error=said)
-    front.flush()
-    session.stop(status, said)
-    front.stop()
-
-
-def _source(script: str | None) -> str:
-    if script is None:
-        return ""
-    try:
-        return Path(script).read_text("utf-8")
-    except (OSError, UnicodeDecodeError):
-        return ""
+    return status, None if error is None else f"{type(error).__name__}: {error}"

@@ -16,7 +16,7 @@ from typing import Any
 from reprokit.capture.probe import Replayed
 from reprokit.records import Cell, CodeState
 
-__all__ = ["VARIABLE", "Drive", "take", "write"]
+__all__ = ["VARIABLE", "Drive", "peek", "take", "write"]
 
 VARIABLE = "REPROKIT_DRIVE"
 
@@ -33,6 +33,7 @@ class Drive:
         code: the code state, when the parent knows it; no snapshot is then made.
         order: in a replay, the numbers of the recorded cells in the order they will run.
         cells: in a replay, the recorded cells.
+        seed: what everything is to be seeded with, in a batch run; None: nothing is seeded.
         front: what the recorded session sat at; a replay displays as that did.
         clock: "recorded" when each cell is to begin at its recorded time; see ``conditions``.
         network: "closed" when cells are to have none.
@@ -44,6 +45,7 @@ class Drive:
     store: Path
     project: Path
     kind: str
+    seed: int | None = None
     front: str = "kernel"
     code: CodeState | None = None
     order: tuple[int, ...] = ()
@@ -67,6 +69,7 @@ class Drive:
             "store": str(self.store),
             "project": str(self.project),
             "kind": self.kind,
+            "seed": self.seed,
             "front": self.front,
             "code": None if self.code is None else self.code.to_dict(),
             "order": list(self.order),
@@ -85,6 +88,7 @@ class Drive:
             store=Path(data["store"]),
             project=Path(data["project"]),
             kind=data["kind"],
+            seed=data.get("seed"),
             front=data["front"],
             code=None if data["code"] is None else CodeState.from_dict(data["code"]),
             order=tuple(data["order"]),
@@ -101,9 +105,15 @@ def write(drive: Drive, path: Path) -> None:
     path.write_text(json.dumps(drive.to_dict()), "utf-8")
 
 
+def peek() -> Drive | None:
+    """Return the order this process was started with, and leave it for another to take."""
+    path = os.environ.get(VARIABLE)
+    return None if path is None else Drive.from_dict(json.loads(Path(path).read_text("utf-8")))
+
+
 def take() -> Drive | None:
     """Return the order this process was started with, and take it out of the environment."""
-    path = os.environ.pop(VARIABLE, None)
-    if path is None:
-        return None
-    return Drive.from_dict(json.loads(Path(path).read_text("utf-8")))
+    try:
+        return peek()
+    finally:
+        os.environ.pop(VARIABLE, None)

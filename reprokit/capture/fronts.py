@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
 from typing import Any, Protocol
 
 from reprokit.capture import swallowed
@@ -87,6 +88,7 @@ class KernelFront:
         self._answers = _Answers()
         self._tap: KernelTap | None = None
         self._questions: Questions | None = None
+        self._session: Session | None = None
 
     def start(self, session: Session) -> None:
         _flush_streams()  # what the cell printed before the run began is none of its outputs
@@ -95,15 +97,21 @@ class KernelFront:
             self._kernel.session, session.outputs, session.displayed.recall, asked=self._questions.asked
         )
         self._tap.start()
-        if session.is_replay:  # only then does `input()` not ask
-            self._kernel.raw_input = self._answers.wrap(self._kernel.raw_input, session)
-        else:
+        self._session = session
+        if not session.is_replay:
             self._questions.start()
 
     def begin(self, seq: int, answers: Sequence[str]) -> None:
-        self._answers.expect(answers)
+        self._expect(answers)
         if self._tap is not None:
             self._tap.begin(seq, self._request())
+
+    def _expect(self, answers: Sequence[str]) -> None:
+        """Give a cell its recorded answers; one that has none asks as ever, and raises what it raised, from there."""
+        if answers and self._session is not None:
+            self._answers.expect(answers)
+            self._kernel.raw_input = self._answers.wrap(self._kernel.raw_input, self._session)
+            builtins.input = self._kernel.raw_input  # the kernel has put its own there by now
 
     def restart(self, seq: int) -> None:
         if self._tap is not None:
@@ -114,7 +122,8 @@ class KernelFront:
         return self._tap is not None and self._tap.is_silent(self._request())
 
     def end(self, seq: int) -> None:
-        """Nothing to do: the outputs are reported when the kernel says that it is idle."""
+        """Ask again; the outputs are reported when the kernel says that it is idle."""
+        self._kernel.__dict__.pop("raw_input", None)
 
     def cut(self, seq: int) -> None:
         self.flush()
@@ -205,6 +214,10 @@ class ScriptFront:
 
     def warn(self, line: str) -> None:
         self._tap.quietly(_print)(line, error=True)
+
+    def show_error(self, error: BaseException, traceback: TracebackType | None) -> None:
+        """Show what ended the script as Python does; the cell's own status tells it in the record."""
+        self._tap.quietly(sys.excepthook)(type(error), error.with_traceback(traceback), traceback)
 
 
 class TerminalFront(ScriptFront):

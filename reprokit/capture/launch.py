@@ -9,6 +9,7 @@ the native recorder from its start: it is started anew with it, under the same p
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import runpy
@@ -64,7 +65,7 @@ def main() -> None:
     else:
         sys.argv[:] = arguments
         sys.path.insert(0, str(Path(arguments[0]).resolve().parent))
-        runpy.run_path(arguments[0], run_name="__main__")
+        importlib.import_module("reprokit.capture.script").main(arguments)
 
 
 if __name__ == "__main__":

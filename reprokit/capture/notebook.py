@@ -16,7 +16,7 @@ from typing import Any
 from reprokit.capture import installs
 from reprokit.capture.drive import Drive
 from reprokit.capture.fronts import Front, KernelFront, TerminalFront
-from reprokit.capture.interrupts import Held, Owed
+from reprokit.capture.interrupts import Held, Owed, deliver
 from reprokit.capture.request import Request
 from reprokit.capture.session import Session
 from reprokit.capture.swallowed import described
@@ -151,17 +151,22 @@ class Notebook:
             self._cell = None
             self._guard(self._remember, result)
             if self.session is not None:
-                self._guard(self._undisturbed, self._leave_cell, result)
+                late: list[int] = []
+                self._guard(self._undisturbed, self._leave_cell, result, late)
+                if late:
+                    deliver(late)
 
     def _remember(self, result: Any) -> None:
         if result.error_in_exec is not None and _status(result.error_in_exec) == "interrupted":
             self._interrupted.add(result.execution_count)
 
-    def _undisturbed(self, step: Callable[[Any], object], told: Any) -> None:
-        """Take a step with what IPython told; an interrupt that comes meanwhile is for the user's code."""
+    def _undisturbed(self, step: Callable[[Any], object], told: Any, late: list[int] | None = None) -> None:
+        """Take a step with what IPython told; a signal that comes meanwhile is for the user's code, or is ``late``."""
         with Held() as held:
             self._guard(step, told)
         if held.came or self._waiting:
+            if late is not None:
+                late += held.others()
             self._owe(held)
 
     def _enter_cell(self, info: Any) -> None:
@@ -257,7 +262,7 @@ class Notebook:
 def start_driven(shell: Any, drive: Drive) -> None:
     """Open the run that a parent process ordered, before the first cell."""
     notebook = attach(shell)
-    notebook.start(Request(kind=drive.kind, drive=drive))
+    notebook.start(Request(kind=drive.kind, seed=drive.seed, drive=drive))
     notebook.front.imitate(drive.front)
     if drive.kind == "replay":
         installs.skip(shell)

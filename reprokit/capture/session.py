@@ -82,6 +82,7 @@ class Session:
         self._probes: tuple[Probe, ...] = ()
         self._ready = threading.Event()  # the code snapshot is taken and the tree is watched
         self._closed = False
+        self.unwritten: str | None = None  # why the journal lacks some of the run
         self._open_seq: int | None = None
         self._began = 0.0
         self._count = 0
@@ -194,6 +195,9 @@ class Session:
         self._attempt("background", self._worker.wait)
         self._stop_probes()
         self._attempt("background", self._worker.stop)
+        if self.unwritten is not None:
+            message = f"some of the run could not be written to {self.journal.path}: {self.unwritten}"
+            self.gap(Gap(aspect="store", message=message, remedy="make room on the disk and run it again", blocks=True))
         self.emit(None, Patch(set={"status": status, "reason": reason, "ended": time()}))
         self._guarded("store", self._sync)
         self._closed = True
@@ -409,6 +413,8 @@ class Session:
         try:
             self.journal.append(line)
         except Exception as error:
+            if isinstance(error, OSError):
+                self.unwritten = self.unwritten or described(error)
             self.failed("store", error, record=False)
         if seq is not None and "reads" in patch.add:
             self.configuration.saw(patch.add["reads"])

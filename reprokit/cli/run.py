@@ -1,4 +1,4 @@
-"""``reprokit run``: execute a notebook from top to bottom, with parameters, captured in full."""
+"""``reprokit run``: execute a notebook from top to bottom, or a script, captured in full."""
 
 from __future__ import annotations
 
@@ -12,61 +12,109 @@ from reprokit.cli import DIFFERENT, DONE, emit_json, json_option
 from reprokit.errors import UsageError
 
 if TYPE_CHECKING:
+    from reprokit.pipeline.result import Result
+    from reprokit.pipeline.spec import Spec
     from reprokit.records import Run
     from reprokit.store.store import Store
 
 __all__ = ["run"]
 
+_STDERR = 2  # with --json nothing but the document is on stdout
+
 
 @click.command()
-@click.argument("notebook", type=click.Path(path_type=Path))
+@click.argument("what", metavar="NOTEBOOK|SCRIPT", type=click.Path(path_type=Path))
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGUMENTS]")
 @click.option("-p", "--param", "given", nargs=2, multiple=True, metavar="NAME VALUE", help="Set a parameter.")
-@click.option("-f", "--params", "file", type=click.Path(path_type=Path), help="A YAML or JSON file of parameters.")
+@click.option(
+    "-f", "--params", "file", metavar="FILE[:KEY]", help="A YAML, JSON or TOML file of parameters, or a part of it."
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the executed notebook here.")
 @click.option("--name", help="A name for the run.")
 @click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="Tag the run.")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed everything before the first cell.")
+@click.option("--input", "inputs", multiple=True, metavar="PATH", help="A file or folder that it depends on.")
+@click.option("--reuse", is_flag=True, help="Take over the results of an earlier run when nothing changed since.")
+@click.option("--reuse-anyway", is_flag=True, help="Also those of a run that could have come out otherwise.")
 @click.option("--timeout", type=click.IntRange(min=1), help="The longest that one cell may take, in seconds.")
 @click.option("--kernel", metavar="NAME", help="The kernel to use in place of the notebook's own.")
+@click.option("--cwd", metavar="DIR", help="The working directory; by default the notebook's own folder.")
 @click.option("-v", "--verbose", is_flag=True, help="Tell each step.")
 @json_option
-def run(
-    notebook: Path,
-    given: tuple[tuple[str, str], ...],
-    file: Path | None,
-    output: Path | None,
-    name: str | None,
-    tags: tuple[str, ...],
-    timeout: int | None,
-    kernel: str | None,
-    verbose: bool,
-    as_json: bool,
-) -> int:
-    """Execute NOTEBOOK from top to bottom as one captured run.
+def run(what: Path, verbose: bool, as_json: bool, **given: Any) -> int:
+    """Execute a notebook from top to bottom, or a Python script, as one captured run.
 
-    Parameters replace the defaults of the cell tagged "parameters"; -p wins over -f.
-    The exit code is 1 when a cell failed.
+    Parameters replace the defaults of the notebook's cell tagged "parameters" (`reprokit params` shows them); -p wins
+    over -f. A script gets the arguments after --, and its own exit code is returned. Otherwise the exit code is 1 when
+    a cell failed, and 130 or 143 when it was stopped by SIGINT or SIGTERM.
     """
-    labels = _labels(tags)
-    params = _params(notebook, given, file)
     from reprokit.cli.progress import reporter
-    from reprokit.notebook.engine import run_notebook
+    from reprokit.pipeline.step import Streams, perform
     from reprokit.store.store import Store
 
+    spec = _spec(what, given)
     store = Store.open()
+    streams = Streams(stdin=None, stdout=_STDERR if as_json else None)
     with reporter(verbose) as progress:
-        record = run_notebook(
-            store,
-            notebook,
-            params=params,
-            output=output,
-            name=name,
-            tags=labels,
-            timeout=timeout,
-            kernel=kernel,
-            progress=progress,
-        )
-    _print(store, record, as_json)
-    return DONE if record.status == "done" else DIFFERENT
+        result = perform(spec, store=store, isolated=False, progress=progress, streams=streams, told=_tell)
+    if result.run is None:
+        return result.exit_code
+    _print(store, store.load(result.run), as_json)
+    return _code(result)
+
+
+def _tell(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _code(result: Result) -> int:
+    """Return the exit code: a script's own; else what every command has, or that of the signal that stopped it."""
+    if result.script_code is not None and result.script_code > 0:
+        return result.script_code
+    if result.exit_code > 128:
+        return result.exit_code
+    return DONE if result.status == "done" else DIFFERENT
+
+
+def _spec(what: Path, given: dict[str, Any]) -> Spec:
+    from reprokit.pipeline.spec import Spec
+
+    common: dict[str, Any] = {
+        "name": given["name"],
+        "tags": _labels(given["tags"]),
+        "seed": given["seed"],
+        "inputs": tuple(given["inputs"]),
+        "reuse": "anyway" if given["reuse_anyway"] else given["reuse"],
+        "cwd": given["cwd"],
+    }
+    if _is_python(what):
+        _refuse(given, "a script", "give a script its arguments after --", "given", "file", "output", "kernel")
+        return Spec(script=str(what), arguments=tuple(given["arguments"]), timeout=given["timeout"], **common)
+    _refuse(given, "a notebook", "give a notebook its parameters with -p", "arguments")
+    return Spec(
+        notebook=str(what),
+        params=_params(what, given["given"], given["file"]),
+        output_notebook=None if given["output"] is None else str(given["output"]),
+        cell_timeout=given["timeout"],
+        kernel=given["kernel"],
+        **common,
+    )
+
+
+def _is_python(what: Path) -> bool:
+    """Return whether a file is to be run as a script: by its name, or one without that by its first line."""
+    if what.suffix or not what.is_file():
+        return what.suffix.lower() in (".py", ".pyw")
+    with what.open("rb") as file:
+        line = file.readline(200)
+    return line.startswith(b"#!") and b"python" in line
+
+
+def _refuse(given: dict[str, Any], what: str, remedy: str, *names: str) -> None:
+    for name in names:
+        if given[name]:
+            shown = {"given": "-p", "file": "-f", "output": "-o", "kernel": "--kernel"}.get(name, name)
+            raise UsageError(f"{what} takes no {shown}", remedy=remedy)
 
 
 def _labels(tags: Sequence[str]) -> dict[str, str]:
@@ -79,15 +127,15 @@ def _labels(tags: Sequence[str]) -> dict[str, str]:
     return labels
 
 
-def _params(notebook: Path, given: Sequence[tuple[str, str]], file: Path | None) -> dict[str, Any]:
-    """Return the checked parameters, before anything is started."""
-    from reprokit.notebook.parameters import check, declared, parse_assignments, read_file, read_notebook
-
-    content = read_notebook(notebook)
+def _params(notebook: Path, given: Sequence[tuple[str, str]], file: str | None) -> dict[str, Any]:
+    """Return the given parameters; the step checks them before anything is started."""
     if not given and file is None:
         return {}
-    from_file = read_file(file) if file is not None else {}
-    return check(content, from_file | parse_assignments(given, declared(content)))
+    from reprokit.notebook.given import parse_assignments, read_named
+    from reprokit.notebook.parameters import declared, read_notebook
+
+    known = declared(read_notebook(notebook))
+    return (read_named(file) if file is not None else {}) | parse_assignments(given, known)
 
 
 def _print(store: Store, record: Run, as_json: bool) -> None:
@@ -105,6 +153,9 @@ def _lines(record: Run) -> list[str]:
     from reprokit.views import gaps
     from reprokit.views.plain import count, indent, plain, seconds
 
+    if record.reuse_of is not None:
+        files = count(len(record.artifacts), "file")
+        return [f"{record.id} reused {record.reuse_of}, {files}", f"next: reprokit replay {record.reuse_of}"]
     took = f" in {seconds(record.ended - record.started)}" if record.ended is not None else ""
     reason = f": {plain(record.reason)}" if record.reason else ""
     lines = [f"{record.id} {record.status}{took}, {count(len(record.cells), 'cell')}{reason}"]

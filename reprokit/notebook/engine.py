@@ -14,20 +14,23 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, Literal
 
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from nbformat.v4 import new_code_cell
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine
 from papermill.log import logger
 
 from reprokit.errors import UsageError
 from reprokit.notebook.kernel import AgentKernelManager
-from reprokit.notebook.parent import Order, ParentRecord, Progress, silent
-from reprokit.records import Gap, Run
+from reprokit.notebook.parent import NO_AGENT, Order, ParentRecord, Progress, silent
+from reprokit.records import Run
 from reprokit.store.store import Store
 
-__all__ = ["CapturingClient", "Engine", "execute", "run_notebook"]
+__all__ = ["CapturingClient", "Ending", "Engine", "execute", "run_notebook"]
+
+Ending = Literal["ended", "failed", "died", "timed out"]  # all cells ran; one raised; the kernel; a cell's time
 
 _FINISH = "__import__('reprokit.capture.notebook', fromlist=['finish']).finish()"
 _AFTER_INTERRUPT_S = 10  # what an interrupted kernel gets to finish its record
@@ -85,6 +88,9 @@ class CapturingClient(PapermillNotebookClient):  # type: ignore[misc]
         return run_sync(self._execute_and_save)(*args, **options)
 
     async def _execute_and_save(self, *args: Any, **options: Any) -> Any:
+        task = asyncio.current_task()
+        if task is not None:
+            task.add_done_callback(_heard)
         later = asyncio.get_running_loop().call_later(_SAVE_EVERY_S, self._save_seldom)
         try:
             return await self.async_execute_cell(*args, **options)
@@ -127,9 +133,16 @@ class CapturingClient(PapermillNotebookClient):  # type: ignore[misc]
         if self.record.has_agent_record:
             self.timeout = timeout
             try:
-                self.wait_for_reply(self.kc.execute(_FINISH, silent=True, store_history=False))
+                asked = self.kc.execute(_FINISH, silent=True, store_history=False)
+                self.wait_for_reply(asked, new_code_cell(_FINISH))  # a cell that timed out is told by its source
             except (CellTimeoutError, DeadKernelError):
                 pass  # the parent's record says how the run ended
+
+
+def _heard(task: asyncio.Task[Any]) -> None:
+    """Take note of how a cell ended that nobody waits for any more, since the whole run is to end."""
+    if not task.cancelled():
+        task.exception()
 
 
 class Engine(NBClientEngine):  # type: ignore[misc]
@@ -137,10 +150,10 @@ class Engine(NBClientEngine):  # type: ignore[misc]
 
     @classmethod
     def execute_notebook(cls, nb: Any, kernel_name: str, output_path: str | None = None, **options: Any) -> Any:
-        """Execute a notebook; when the kernel dies or a cell takes too long, say so in the notebook as well."""
+        """Execute a notebook; when it is cut off (kernel, time, a signal), say so in the notebook as well."""
         try:
             return super().execute_notebook(nb, kernel_name, output_path=output_path, **options)
-        except (DeadKernelError, CellTimeoutError):
+        except (DeadKernelError, CellTimeoutError, KeyboardInterrupt):
             _repair(nb)
             if output_path is not None:
                 from papermill.iorw import write_ipynb
@@ -207,19 +220,15 @@ class Engine(NBClientEngine):  # type: ignore[misc]
             reason = f"cell {record.seq} took longer than it was allowed"
             _mark(nb_man.nb, record, error)
             raise
+        except KeyboardInterrupt as error:
+            reason = str(error) or reason
+            _mark(nb_man.nb, record, error)
+            raise
         finally:
             record.end_cell("interrupted" if status == "interrupted" else "failed", reason)
             if not record.has_agent_record:
-                record.gap(_NO_AGENT)
+                record.gap(NO_AGENT)
             record.close(status, reason)
-
-
-_NO_AGENT = Gap(
-    aspect="capture",
-    message="the agent was not in the kernel: only sources and outputs are recorded",
-    remedy="use a Python kernel (ipykernel)",
-    blocks=True,
-)
 
 
 def _outcome(notebook: Any, order: Order) -> tuple[str, str | None]:
@@ -243,7 +252,9 @@ def _mark(notebook: Any, record: ParentRecord, error: BaseException) -> None:
         if cell.cell_type == "code" and cell.source.strip():
             ran += 1
             if ran == (record.seq or 0):
-                notebook.metadata["reprokit"] = {"stopped_at": index, "reason": str(error).splitlines()[0]}
+                said = (str(error) or type(error).__name__).splitlines()[0]
+                known = notebook.metadata.get("reprokit", {})
+                notebook.metadata["reprokit"] = {**known, "stopped_at": index, "reason": said}
 
 
 def _repair(notebook: Any) -> None:
@@ -333,8 +344,8 @@ def execute(
     params: Mapping[str, Any] | None = None,
     timeout: int | None = None,
     kernel: str | None = None,
-) -> None:
-    """Execute a notebook file by an order; how it ended is in the record.
+) -> Ending:
+    """Execute a notebook file by an order; how it ended is in the record, and in short what is returned.
 
     Raises:
         UsageError: the kernel does not exist.
@@ -343,6 +354,8 @@ def execute(
     from jupyter_client.kernelspec import NoSuchKernel
     from papermill.exceptions import PapermillExecutionError
 
+    from reprokit.notebook import injected
+
     try:
         papermill.execute_notebook(
             _literal(notebook),
@@ -350,16 +363,21 @@ def execute(
             parameters=dict(params or {}),
             engine_name="reprokit",
             kernel_name=kernel or _kernel_of(notebook),
-            language="python",
+            language=injected.use(),
             progress_bar=False,
             execution_timeout=timeout,
             reprokit=order,
         )
-    except (PapermillExecutionError, DeadKernelError, CellTimeoutError):
-        pass  # recorded; the run's status says it
+    except PapermillExecutionError:
+        return "failed"
+    except DeadKernelError:
+        return "died"
+    except CellTimeoutError:
+        return "timed out"
     except NoSuchKernel as error:
         remedy = f"`--kernel python3` uses {sys.executable}"
         raise UsageError(f"there is no kernel {error.name!r} on this machine", remedy=remedy) from error
+    return "ended"
 
 
 def _kernel_of(notebook: Path) -> str:

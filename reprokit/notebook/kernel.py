@@ -12,14 +12,15 @@ from typing import Any
 
 from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 from jupyter_client.manager import AsyncKernelManager
-from traitlets import default
 
 from reprokit.capture import launch
+from reprokit.errors import UsageError
 from reprokit.notebook.parent import carrying
 
-__all__ = ["AgentKernelManager", "runtime_folder"]
+__all__ = ["AgentKernelManager", "python_of", "runtime_folder"]
 
 _LAUNCHERS = (["-m", "ipykernel_launcher"], [str(Path(launch.__file__).resolve()), "kernel"])
+_NAMES = {"python", f"python{sys.version_info[0]}", "python{}.{}".format(*sys.version_info[:2])}
 _POLL_S = 0.01  # how often a kernel that is ending is looked at; jupyter_client's own 0.1 is felt in a short run
 _SOCKET_PATH = 90  # characters: a Unix socket's path may have 107, and its name needs some
 
@@ -73,8 +74,7 @@ class AgentKernelManager(AsyncKernelManager):  # type: ignore[misc]
     variables: Mapping[str, str | None] = {}  # replaced, never changed
     _sockets: str | None = None
 
-    @default("kernel_spec_manager")
-    def _kernel_spec_manager_default(self) -> KernelSpecManager:
+    def _kernel_spec_manager_default(self) -> KernelSpecManager:  # asked for by its name
         return _KernelSpecs(parent=self)
 
     @property
@@ -136,3 +136,18 @@ def _launcher_at(command: Sequence[str]) -> int | None:
         if list(command[at : at + 2]) in _LAUNCHERS:
             return at
     return None
+
+
+def python_of(kernel: str) -> Path:
+    """Return the interpreter that a kernel is started with.
+
+    Raises:
+        UsageError: there is no such kernel.
+    """
+    try:
+        command = _KernelSpecs().get_kernel_spec(kernel).argv
+    except NoSuchKernel as error:
+        remedy = f"`--kernel python3` uses {sys.executable}"
+        raise UsageError(f"there is no kernel {kernel!r} on this machine", remedy=remedy) from error
+    # As jupyter_client has it: a kernel that names no path means the python that starts it.
+    return Path(sys.executable if command[0] in _NAMES else command[0])

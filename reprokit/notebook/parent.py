@@ -21,9 +21,16 @@ from reprokit.store.journal import Journal
 from reprokit.store.liveness import this_process
 from reprokit.store.store import Store
 
-__all__ = ["Order", "ParentRecord", "Progress", "carrying", "silent"]
+__all__ = ["NO_AGENT", "Order", "ParentRecord", "Progress", "carrying", "silent"]
 
 Progress = Callable[[str, int, int], None]  # what is being done, done, total (0: unknown)
+
+NO_AGENT = Gap(
+    aspect="capture",
+    message="the agent was not in the kernel: only sources and outputs are recorded",
+    remedy="use a Python kernel (ipykernel)",
+    blocks=True,
+)
 
 
 def silent(what: str, done: int, total: int) -> None:

@@ -353,8 +353,11 @@ class Run(Record):
     ``folders`` are folders that existed before the run wrote into them (relative to ``root``).
     ``code`` is the tree as it was at the start, ``codes`` are those of cells before which code had changed.
     ``modules`` are what was imported from outside the environment and the project.
+    ``origin`` is the remote that it was pulled from; None when it was made here.
     ``pin`` is the name that it is pinned under, to be checked again and again; None when it is not.
     ``verdict`` is set on replays, and so is ``conditions``: what the replay was run under.
+    ``step`` is what a batch run was asked to be, by part (see ``pipeline.key``): later ones are compared with it.
+    ``reuse_of`` is the run whose results were put in place, where nothing was run.
     """
 
     id: str
@@ -394,7 +397,10 @@ class Run(Record):
     gaps: tuple[Gap, ...] = ()
     folders: tuple[str, ...] = ()
     conditions: dict[str, Any] = dataclasses.field(default_factory=dict)
+    origin: str | None = None
     pin: str | None = None
+    step: dict[str, Any] = dataclasses.field(default_factory=dict)
+    reuse_of: str | None = None
     verdict: dict[str, Any] | None = None
 
     @property

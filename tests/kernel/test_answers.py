@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 from kernels import Kernel, text
@@ -48,3 +51,15 @@ def test_a_front_end_that_cannot_ask(kernel: Kernel) -> None:
     assert error["ename"] == "StdinNotImplementedError"
     kernel.run("%repro stop")
     assert all(not cell.answers for cell in kernel.record("silent").cells)
+
+
+def test_a_replay_answers_what_was_answered_and_asks_where_nobody_did(kernel: Kernel, environ: dict[str, str]) -> None:
+    """The tracebacks are the same: nothing of ours stands where no answer is given."""
+    kernel.run("%load_ext reprokit")
+    kernel.run("%repro start repeated")
+    kernel.run("print(input('who? '), input())", answers=["Ada", "36"])
+    kernel.run("input('who? ')")
+    kernel.run("%repro stop")
+    command = [sys.executable, "-m", "reprokit", "replay", "repeated", "--json"]
+    done = subprocess.run(command, cwd=kernel.project, env=environ, capture_output=True, text=True, check=False)
+    assert json.loads(done.stdout)["verdict"] == "identical", done.stdout

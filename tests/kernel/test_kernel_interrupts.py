@@ -72,6 +72,7 @@ def slow(*args, **options):
     return original(*args, **options)
 Session.{moment} = slow
 """
+ALARM = ARM.replace("SIGINT", "SIGALRM")
 
 
 def test_during_the_capture_before_a_cell_it_reaches_the_users_code(kernel: Kernel) -> None:
@@ -87,6 +88,24 @@ def test_during_the_capture_before_a_cell_it_reaches_the_users_code(kernel: Kern
     cells = interrupted_cells(kernel, "before")
     assert [cell.status for cell in cells] == ["done", "interrupted", "done"]
     assert all(cell.random for cell in cells)
+    assert not (kernel.project / "never.txt").exists()
+    assert not [gap for gap in run.gaps if "could not be observed" in gap.message]
+
+
+def test_a_timeout_that_comes_during_the_capture_reaches_the_users_code(kernel: Kernel) -> None:
+    kernel.run("%load_ext reprokit")
+    kernel.run("%repro start timeout")
+    kernel.run("def late(number, frame):\n    raise TimeoutError('your time is over')")
+    kernel.run("import signal\nusual = signal.signal(signal.SIGALRM, late)")
+    kernel.run(ALARM.format(moment="open_cell"))
+    (error,) = kernel.run("open('never.txt', 'w').write('x')\ntime.sleep(60)")
+    assert (error["ename"], error["evalue"]) == ("TimeoutError", "your time is over")
+    told = kernel.run(ALARM.format(moment="close_cell"))
+    assert "your time is over" in str(told)  # the cell is done: there is no code of the user's to raise it in
+    kernel.run("_ = signal.signal(signal.SIGALRM, usual)")
+    kernel.run("%repro stop")
+    run = kernel.record("timeout")
+    assert run.status == "done"
     assert not (kernel.project / "never.txt").exists()
     assert not [gap for gap in run.gaps if "could not be observed" in gap.message]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import datetime
 import decimal
 import enum
@@ -10,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import nbformat
 import numpy
 import pytest
@@ -17,7 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reprokit.errors import UsageError
-from reprokit.notebook.parameters import check, declared, parse_assignments, read_file, read_notebook
+from reprokit.notebook import injected, spelled
+from reprokit.notebook.fitting import check
+from reprokit.notebook.given import parse_assignments, read_file
+from reprokit.notebook.parameters import declared, read_notebook
+from reprokit.notebook.schema import json_schema
 
 SOURCE = """\
 import datetime as dt
@@ -253,6 +257,10 @@ def test_read_notebook_names_the_close_one(tmp_path: Path, wrong: str) -> None:
         read_notebook(tmp_path / wrong)
 
 
+def checked_value(name: str, value: Any) -> Any:
+    return check(BOOK, {"required": 1, name: value})[name]
+
+
 @pytest.mark.parametrize(
     ("name", "given_value", "plain"),
     [
@@ -283,11 +291,11 @@ def test_read_notebook_names_the_close_one(tmp_path: Path, wrong: str) -> None:
     ],
 )
 def test_check_gives_plain_values(name: str, given_value: Any, plain: Any) -> None:
-    checked = check(BOOK, {name: given_value})
-    assert checked == {name: plain}
-    assert type(checked[name]) is type(plain)
-    assert ast.literal_eval(repr(checked)) == checked == json.loads(json.dumps(checked))
-    assert check(BOOK, checked) == checked
+    checked = checked_value(name, given_value)
+    assert checked == plain
+    assert type(spelled.plain(checked)) is type(plain)
+    assert json.loads(json.dumps(checked)) == checked
+    assert spelled.spell(checked_value(name, checked)) == spelled.spell(checked)
 
 
 @pytest.mark.parametrize(
@@ -326,9 +334,9 @@ def test_check_refuses_another_type(name: str, value: Any) -> None:
         float("nan"),
         float("inf"),
         {1: "a"},
-        {1, 2},
+        {1: {2}},
         b"bytes",
-        decimal.Decimal("1.5"),
+        "\udcff",
         1j,
         object(),
         numpy.array([1, 2]),
@@ -338,7 +346,25 @@ def test_check_refuses_another_type(name: str, value: Any) -> None:
 )
 def test_check_refuses_what_a_notebook_cannot_be_given(value: Any) -> None:
     with pytest.raises(UsageError, match="which a notebook cannot be given"):
-        check(BOOK, {"started": value})
+        check(BOOK, {"first": value})
+
+
+SECRETS = notebook('api_token = ""\ndb = {}\naddress = ""\nnum_tokens = 1')
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("api_token", "abc"), ("db", {"user": "me", "password": "x"}), ("address", "https://me:pw@host/data")],
+)
+def test_check_refuses_a_secret(name: str, value: Any) -> None:
+    with pytest.raises(UsageError, match=f"parameter '{name}' was given a secret") as caught:
+        check(SECRETS, {name: value})
+    assert "environment variable" in (caught.value.remedy or "")
+
+
+def test_what_only_sounds_like_a_secret_is_none() -> None:
+    given = {"api_token": "", "db": {"password": None}, "address": "https://host/data", "num_tokens": 5}
+    assert check(SECRETS, given) == given
 
 
 def test_check_names_the_close_parameter() -> None:
@@ -350,3 +376,208 @@ def test_check_without_a_parameters_cell() -> None:
     assert check(notebook(None), {}) == {}
     with pytest.raises(UsageError, match=r"declares no parameters.*tag the cell"):
         check(notebook(None), {"a": 1})
+
+
+# --- what a value is when it has come into the kernel
+
+KINDS = """\
+import datetime as dt
+from decimal import Decimal
+from pathlib import Path
+
+folder = Path("data")
+table: Path | None = None
+day: dt.date = dt.date(2024, 1, 1)
+moment: dt.datetime = dt.datetime(2024, 1, 1)
+clock: dt.time = dt.time(8)
+price: Decimal = Decimal("1.50")
+shape = (28, 28)
+pair: tuple[int, str] = (1, "a")
+columns: set[str] = {"a"}
+kept: frozenset[int] = frozenset()
+paths: list[Path] = []
+by_name: dict[str, dt.date] = {}
+either: str | dt.date = ""
+anything = None
+label = f"{folder}-x"
+ints: dict[int, str] = {}
+raw: bytes = b""
+"""
+TYPED = notebook(KINDS)
+
+
+@pytest.mark.parametrize(
+    ("name", "given_value", "shown", "inside"),
+    [
+        ("folder", "a b/it's.csv", "a b/it's.csv", Path("a b/it's.csv")),
+        ("table", "x", "x", Path("x")),
+        ("table", None, None, None),
+        ("day", "2024-02-29", "2024-02-29", datetime.date(2024, 2, 29)),
+        ("day", datetime.date(2024, 2, 29), "2024-02-29", datetime.date(2024, 2, 29)),
+        ("day", numpy.datetime64("2024-02-29"), "2024-02-29", datetime.date(2024, 2, 29)),
+        ("moment", "2024-02-29T10:00:00+02:00", "2024-02-29T10:00:00+02:00", None),
+        ("moment", datetime.datetime(2024, 2, 3), "2024-02-03T00:00:00", datetime.datetime(2024, 2, 3)),
+        ("clock", "10:30", "10:30:00", datetime.time(10, 30)),
+        ("price", "1.10", "1.10", decimal.Decimal("1.10")),
+        ("price", decimal.Decimal("2.50"), "2.50", decimal.Decimal("2.50")),
+        ("price", 3, "3", decimal.Decimal(3)),
+        ("shape", [1, 2], [1, 2], (1, 2)),
+        ("shape", (numpy.int64(7),), [7], (7,)),
+        ("pair", [2, "b"], [2, "b"], (2, "b")),
+        ("columns", ["b", "c"], ["b", "c"], {"b", "c"}),
+        ("columns", [], [], set()),
+        ("kept", {1}, [1], frozenset([1])),
+        ("paths", ["a", "b"], ["a", "b"], [Path("a"), Path("b")]),
+        ("by_name", {"x": "2024-01-02"}, {"x": "2024-01-02"}, {"x": datetime.date(2024, 1, 2)}),
+        ("either", "2024-01-02", "2024-01-02", datetime.date(2024, 1, 2)),
+        ("either", "words", "words", "words"),
+        ("anything", (1, Path("p")), [1, "p"], (1, Path("p"))),
+        ("anything", 'say "hi"\\ \n\té\x00🎉', 'say "hi"\\ \n\té\x00🎉', 'say "hi"\\ \n\té\x00🎉'),
+        ("label", "plain", "plain", "plain"),
+    ],
+)
+def test_record_and_cell_show_the_same_value(name: str, given_value: Any, shown: Any, inside: Any) -> None:
+    """The record holds JSON, the injected cell an expression; both are the one value that was given."""
+    checked = check(TYPED, {name: given_value})
+    assert json.loads(json.dumps(checked)) == {name: shown}
+    cell = injected.codify(checked)
+    namespace: dict[str, Any] = {}
+    exec(cell, namespace)
+    if inside is not None or shown is None:
+        assert namespace[name] == inside
+        assert type(namespace[name]) is type(inside)
+    again = check(TYPED, json.loads(json.dumps(checked)))
+    if name != "anything":  # what nothing declares is known from the given object alone
+        assert injected.codify(again) == cell
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("folder", 3),
+        ("folder", "a\0b"),
+        ("day", "yesterday"),
+        ("day", "2024-02-30"),
+        ("day", 20240229),
+        ("clock", "25:00"),
+        ("price", "much"),
+        ("price", 1.5),
+        ("price", "nan"),
+        ("shape", 3),
+        ("pair", ["a", 2]),
+        ("columns", [1]),
+        ("paths", [1]),
+        ("by_name", {"x": "soon"}),
+        ("ints", {"1": "a"}),
+        ("raw", "x"),
+        ("label", 3),
+    ],
+)
+def test_what_would_be_another_value_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(UsageError, match="but the notebook wants") as caught:
+        check(TYPED, {name: value})
+    assert caught.value.remedy
+
+
+def test_a_text_of_the_command_line_keeps_its_digits() -> None:
+    known = declared(TYPED)
+    texts = [("price", "1.50"), ("folder", "2024"), ("day", "2024-01-02"), ("shape", "[1, 2]"), ("table", "null")]
+    given_values = parse_assignments(texts, known)
+    assert given_values == {"price": "1.50", "folder": "2024", "day": "2024-01-02", "shape": [1, 2], "table": None}
+
+
+def test_a_parameter_without_a_default_must_be_given() -> None:
+    with pytest.raises(UsageError, match=r"'required' has no default.*-p required VALUE"):
+        check(BOOK, {})
+    assert check(BOOK, {"required": 2}) == {"required": 2}
+
+
+def test_a_cell_that_cannot_be_read_stops_nobody_who_gives_no_parameter() -> None:
+    odd = notebook("files = !ls\nn = 1")
+    assert check(odd, {}) == {}
+    with pytest.raises(UsageError, match="not valid Python"):
+        check(odd, {"n": 2})
+
+
+@pytest.mark.parametrize(
+    ("source", "comment"),
+    [
+        ("a = 1  # behind", "behind"),
+        ("# above\n# it\na = 1", "above it"),
+        ("# far\n\na = 1", ""),
+        ("a = [\n  1,  # one\n]  # last", "last"),
+        ("a = '# no comment'", ""),
+        ("b = 1  # of b\na = 1", ""),
+    ],
+)
+def test_comments_belong_to_their_parameter(source: str, comment: str) -> None:
+    assert declared(notebook(source))["a"].comment == comment
+
+
+# --- schemas
+
+
+def with_schema(source: str, schema: Any) -> nbformat.NotebookNode:
+    book = notebook(source)
+    book.metadata["reprokit"] = {"parameters": schema}
+    return book
+
+
+RANGE = {"properties": {"lr": {"minimum": 0, "maximum": 1}, "day": {"format": "date"}}, "required": ["lr"]}
+
+
+def test_the_notebooks_own_schema_is_held() -> None:
+    book = with_schema("lr = 0.1\nday = '2024-01-01'", RANGE)
+    assert check(book, {"lr": 0.5}) == {"lr": 0.5}
+    with pytest.raises(UsageError, match=r"parameter 'lr': 5 is greater than the maximum of 1"):
+        check(book, {"lr": 5})
+    with pytest.raises(UsageError, match=r"parameter 'day': 'soon' is not a 'date'"):
+        check(book, {"day": "soon"})
+
+
+def test_defaults_are_held_to_the_schema_too() -> None:
+    with pytest.raises(UsageError, match=r"parameter 'lr': 3 is greater"):
+        check(with_schema("lr = 3", RANGE), {})
+    with pytest.raises(UsageError, match="'lr' is a required property"):
+        check(with_schema("day = '2024-01-01'", RANGE), {})
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ({"properties": {"lr": {"type": "number or so"}}}, "is not valid"),
+        (["lr"], "no JSON schema of an object"),
+        ({"properties": {"lr": {"$ref": "http://example.org/lr.json"}}}, "refers to 'http://example.org/lr.json'"),
+    ],
+)
+def test_a_schema_that_is_none_or_leads_elsewhere_is_refused(schema: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        check(with_schema("lr = 1", schema), {"lr": 1})
+
+
+def test_the_schema_of_a_notebook_accepts_what_check_accepts() -> None:
+    """Everything that is taken validates against the schema that is shown, and a default does as well."""
+    shown = json_schema(TYPED, declared(TYPED))
+    jsonschema.Draft202012Validator.check_schema(shown)
+    validator = jsonschema.Draft202012Validator(shown)
+    given_values = {"folder": "a", "day": "2024-01-02", "shape": (1, 2), "columns": {"a"}}
+    assert list(validator.iter_errors(spelled.plain(check(TYPED, given_values)))) == []
+    assert [error.validator for error in validator.iter_errors({"nonsense": 1})] == ["additionalProperties"]
+    assert not validator.is_valid({"pair": [1]})
+    properties = json_schema(BOOK, declared(BOOK))["properties"]
+    assert properties["mode"] == {"enum": ["train", "test"], "default": "train"}
+    assert properties["limit"] == {"anyOf": [{"type": "integer"}, {"type": "null"}], "default": None}
+    assert properties["lr"]["description"] == "learning rate"
+    assert json_schema(BOOK, declared(BOOK))["required"] == ["required"]
+    merged = json_schema(with_schema("lr = 0.1", RANGE), declared(notebook("lr = 0.1")))["properties"]["lr"]
+    assert merged == {"type": "number", "default": 0.1, "minimum": 0, "maximum": 1}
+
+
+def test_read_file_of_toml(tmp_path: Path) -> None:
+    (tmp_path / "p.toml").write_text('lr = 0.1\nday = 2024-01-02\nlayers = [1, 2]\n[options]\na = "b"\n')
+    found = read_file(tmp_path / "p.toml")
+    assert found == {"lr": 0.1, "day": datetime.date(2024, 1, 2), "layers": [1, 2], "options": {"a": "b"}}
+    assert check(TYPED, {"day": found["day"]}) == {"day": "2024-01-02"}
+    (tmp_path / "p.toml").write_text("lr = ")
+    with pytest.raises(UsageError, match="not valid TOML"):
+        read_file(tmp_path / "p.toml")

@@ -95,7 +95,7 @@ def start(
         process = subprocess.Popen(
             [_program(), *_SWITCHES, *args],
             cwd=cwd,
-            env={**_environment(), **(env or {})},
+            env={**_environment(), **_placed(env or {}, cwd)},
             stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -111,6 +111,11 @@ def start(
         return out
 
     return finish
+
+
+def _placed(env: Mapping[str, str], cwd: Path) -> Mapping[str, str]:
+    """Let a git directory that is named have its work tree here: where a submodule's says, there may be nothing."""
+    return env if "GIT_DIR" not in env else {"GIT_WORK_TREE": str(cwd), **env}
 
 
 def _program() -> str:

@@ -51,6 +51,13 @@ class Audit:
         if self in _listeners:
             _listeners.remove(self)
 
+    @staticmethod
+    def unheard() -> int:
+        """Return how many events passed since the last call that came too deep in a recursion to be looked at."""
+        count = len(_unheard)
+        _unheard.clear()
+        return count
+
     def hear(self, event: str, args: tuple[Any, ...]) -> None:
         """Pass on one event."""
         if event == "open":
@@ -97,6 +104,7 @@ _EVENTS = _STARTS | frozenset(
     }
 )
 _listeners: list[Audit] = []
+_unheard: list[str] = []
 _installed = False
 
 
@@ -113,8 +121,8 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
         for listener in tuple(_listeners):
             try:
                 listener.hear(event, args)
-            except RecursionError:  # of the user's making; there is no room for another call
-                pass
+            except RecursionError:  # of the user's making; there is no room for another call of ours
+                _unheard.append(event)
             except Exception as error:  # it would stop the user's own call
                 swallowed.keep("files", error)
 

@@ -19,6 +19,7 @@ from time import monotonic, time_ns
 from typing import Protocol
 
 from reprokit.capture import redact
+from reprokit.capture.files import lfs
 from reprokit.capture.files.scan import Key, key_of
 from reprokit.descriptor import borrow, give_back
 from reprokit.store.objects import Objects
@@ -29,14 +30,14 @@ _open = open  # as it is now: a user may replace `builtins.open`
 _TICK_NS = 10_000_000  # kernels before 6.13 stamp files with a clock of about 4 ms
 _REMEMBERED = 20_000  # files whose digest is cached, about 0.3 kB each
 _PACKED = struct.Struct("<QQqqqqqB")
-_STORED = ("none", "object", "git", "dvc")
+_STORED = ("none", "object", "git", "dvc", "lfs")
 _START = 4_096  # bytes that tell whether a file goes on from what it was
 _MAPS_S = 0.2  # how long a look at the process's memory is believed
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The bytes a file had: ``stored`` is "git", "dvc", "object" or "none"; ``state`` as in ``FileUse``."""
+    """The bytes a file had: ``stored`` is "git", "dvc", "lfs", "object" or "none"; ``state`` as in ``FileUse``."""
 
     key: Key | None
     size: int | None
@@ -219,7 +220,7 @@ class Contents:
         self._announce(place)
         limit = None if path in self._always else self._limit
         stored = self._objects.put_file(place, limit=limit, durable=False)
-        where = "object" if stored.kept else "none"
+        where = "object" if stored.kept else "lfs" if lfs.holds(path, stored.digest, stored.size) else "none"
         return Content(key, stored.size, stored.digest, where, stored.state, at)
 
     def _is_mapped(self, key: Key) -> bool:

@@ -33,6 +33,7 @@ from reprokit.capture.files.tracked import Tracked
 from reprokit.capture.files.uses import Debt, Debts, Use
 from reprokit.capture.files.watch import Seen
 from reprokit.capture.probe import Context, Patch
+from reprokit.capture.request import only_starts
 from reprokit.records import Capture, FileUse, Gap
 
 __all__ = ["Files"]
@@ -211,7 +212,9 @@ class Files:
             merge.add_held_read(path, inode)
         self._handles.look(merge.opened)
         if observers.watch is not None:
-            if drained := observers.watch.drain(reads=not observers.is_exact):
+            # While a run is being started, it is the agent that reads: configuration, and the tree for the snapshot.
+            reads = not observers.is_exact and not only_starts(self._source)
+            if drained := observers.watch.drain(reads=reads):
                 self._see_tree(drained)
             if observers.has_overflowed():
                 message = "so many files were used at once that some were not seen"
@@ -219,6 +222,10 @@ class Files:
                 self._context.gap(Gap(aspect=self.aspect, message=message, remedy=remedy, cell=seq))
         elif self._basic is not None:
             self._basic.after_cell(merge)
+        if self._audit.unheard() and not observers.is_exact:
+            message = "files were opened at the very limit of recursion: some may not have been seen"
+            remedy = "open files outside of functions that call themselves so often"
+            self._context.gap(Gap(aspect=self.aspect, message=message, remedy=remedy, cell=seq))
         self._tell_tier()
 
     def _see_tree(self, happened: Mapping[str, Seen]) -> None:
