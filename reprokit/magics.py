@@ -24,7 +24,7 @@ from reprokit.capture.files import keeping
 from reprokit.capture.notebook import Notebook
 from reprokit.capture.request import Request
 from reprokit.capture.session import Session
-from reprokit.errors import ReprokitError, UsageError
+from reprokit.errors import ReprokitError, StoreError, UsageError
 from reprokit.views.data import data_text
 from reprokit.views.status import started_line, status_html, status_text, stopped_line
 
@@ -156,7 +156,14 @@ def _stop(magics: ReproMagics, words: list[str]) -> None:
     _no_more(words)
     session = magics.session
     magics.notebook.stop()
-    magics.show(stopped_line(session.run()))
+    run = session.run()
+    if run.status == "running" and not magics.is_replay:
+        why = session.unwritten or "it is not there any more"
+        raise StoreError(
+            f"the end of run {run.id} could not be written to {session.journal.path}: {why}",
+            remedy="what is there is kept, as an interrupted run; make room on the disk for the next one",
+        )
+    magics.show(stopped_line(run))
 
 
 def _status(magics: ReproMagics, words: list[str]) -> None:

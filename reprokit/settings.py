@@ -37,6 +37,7 @@ class Settings:
         lock: when the environment of a run is locked: "background" (at its start) or "never".
         price_per_hour: what an hour of this machine costs; runs then say what they cost.
         currency: what that price is in, such as "EUR".
+        remote: where `push` and `pull` go when no remote is named: an address, a folder, or a remote of DVC's.
         sources: setting name → where its value came from.
     """
 
@@ -55,6 +56,7 @@ class Settings:
     lock: str = "background"
     price_per_hour: float | None = None
     currency: str = ""
+    remote: str = ""
     sources: Mapping[str, str] = field(default_factory=dict)
 
 

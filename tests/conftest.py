@@ -14,9 +14,22 @@ from hypothesis import HealthCheck, settings
 
 # Nothing may depend on how busy the machine is or on chance: the same examples every time, however long they take.
 # `make soak` looks for new ones.
-settings.register_profile("same", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "same", deadline=None, derandomize=True, max_examples=40, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.register_profile("new", settings.get_profile("same"), derandomize=False, max_examples=1_000)
 settings.load_profile("same")
+
+# Folders whose modules take longest: begun first, so that no worker is left alone with one of them at the end.
+_LONG = ("truth", "harmless", "planted", "end_to_end")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Order the tests for workers that share them."""
+    if hasattr(config, "workerinput"):
+        rank = {folder: number for number, folder in enumerate(_LONG)}
+        items.sort(key=lambda item: rank.get(item.path.parent.name, len(_LONG)))
+
 
 # Set by libraries when they are first imported, not by what a test does.
 _FOREIGN = ("PYTEST_", "KMP_", "PYDEVD_")

@@ -26,7 +26,7 @@ LAYERS = (
     ("notebook", "lint"),
     ("replay",),
     ("pipeline",),
-    ("cli", "magics", "blocks"),
+    ("cli", "magics", "blocks", "step"),
     ("pytest_plugin",),
     ("__main__", ""),  # "" is the package itself, which names the public things
 )
@@ -48,20 +48,31 @@ AGENT_STORE = ("store", "store.assemble", "store.journal", "store.layout", "stor
 # Each library has its homes; `tomli` is the standard library's `tomllib` for Python 3.10.
 HOMES = {
     "IPython": ("magics", "lint.source"),
-    "papermill": ("notebook.engine",),
+    "papermill": ("notebook.engine", "notebook.injected"),
     "nbclient": ("notebook.engine",),
-    "nbformat": ("notebook.compose", "notebook.engine", "notebook.parameters", "replay.execute"),
+    "nbformat": (
+        "notebook.clean",
+        "notebook.compose",
+        "notebook.engine",
+        "notebook.parameters",
+        "replay.execute",
+        "pipeline",
+    ),
+    "jsonschema": ("notebook.schema", "pipeline.spec"),
     "ipykernel": ("cli.install",),
     "jupyter_client": ("notebook.engine", "notebook.kernel", "cli.doctor", "cli.install"),
     "jupyter_core": ("notebook.engine", "notebook.kernel"),
-    "sqlalchemy": ("store.index",),
+    "sqlalchemy": ("store.index", "store.tables", "store.lineage"),
     "packaging": ("replay",),
     "uv": ("replay.tools", "cli.doctor"),
     "git": ("replay.changes",),
     "numpy": ("replay.typed",),
     "PIL": ("replay.typed",),
-    "pyarrow": ("replay.typed",),
+    "pyarrow": ("replay.typed", "pipeline.tables"),
     "h5py": ("replay.typed",),
+    "scipy": ("pipeline.tables",),
+    "ruamel": ("pipeline.dvcfile",),
+    "fsspec": ("store.transport",),
     "dvc": ("store.remote", "pipeline.dvc"),
     "dask": ("pipeline.sweep",),
     "distributed": ("pipeline.sweep",),
@@ -71,7 +82,7 @@ HOMES = {
     "pytest": ("pytest_plugin",),
     "rich": ("cli.progress",),
     "yaml": ("capture.config.config", "store.remote", "notebook", "pipeline", "cli"),
-    "tomli": ("settings", "capture.config.config", "replay.locked_files"),
+    "tomli": ("settings", "capture.config.config", "replay.locked_files", "notebook.given"),
 }
 
 

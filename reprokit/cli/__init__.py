@@ -19,29 +19,41 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from reprokit.errors import ReprokitError, UsageError
+from reprokit.errors import ConsentNeeded, ReprokitError, UsageError
 
 if TYPE_CHECKING:
     from reprokit.records import Verdict
 
 __all__ = ["DIFFERENT", "DONE", "REFUSED", "app", "emit_json", "json_option", "main", "verdict_code"]
 
-DONE, DIFFERENT, REFUSED = 0, 1, 2
+DONE, DIFFERENT, REFUSED, CONSENT = 0, 1, 2, 3
 _INTERRUPTED, _BROKEN_PIPE = 130, 141  # what a shell reports for SIGINT and SIGPIPE
 
 _HOMES = {
     "run": "reprokit.cli.run",
+    "params": "reprokit.cli.params",
     "runs": "reprokit.cli.look",
     "show": "reprokit.cli.look",
     "diff": "reprokit.cli.look",
     "replay": "reprokit.cli.replay",
+    "step": "reprokit.cli.step",
+    "stale": "reprokit.cli.stale",
+    "validate": "reprokit.cli.validate",
     "explain": "reprokit.cli.explain",
+    "extract": "reprokit.cli.extract",
     "check": "reprokit.cli.check",
     "pin": "reprokit.cli.mark",
     "tag": "reprokit.cli.mark",
     "env": "reprokit.cli.env",
+    "export": "reprokit.cli.export",
     "lint": "reprokit.cli.lint",
     "gc": "reprokit.cli.upkeep",
+    "fsck": "reprokit.cli.upkeep",
+    "reindex": "reprokit.cli.upkeep",
+    "push": "reprokit.cli.exchange",
+    "pull": "reprokit.cli.exchange",
+    "trust": "reprokit.cli.exchange",
+    "lineage": "reprokit.cli.lineage",
     "doctor": "reprokit.cli.doctor",
     "install": "reprokit.cli.install",
     "uninstall": "reprokit.cli.install",
@@ -71,7 +83,7 @@ class _LazyGroup(click.Group):
 
 
 def _suggestion(name: str) -> str:
-    if name.endswith(".ipynb"):
+    if name.endswith((".ipynb", ".py")):
         return f"did you mean `reprokit run {name}`?"
     close = difflib.get_close_matches(name, _HOMES, n=1)
     return f"did you mean `reprokit {close[0]}`?" if close else "`reprokit --help` lists the commands"
@@ -143,6 +155,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _BROKEN_PIPE
     except (KeyboardInterrupt, click.Abort):
         return _complain("interrupted", "", _INTERRUPTED)
+    except ConsentNeeded as error:
+        _refuse(error.message, error.remedy, arguments)
+        return CONSENT
     except ReprokitError as error:
         return _refuse(error.message, error.remedy, arguments)
     except click.UsageError as error:

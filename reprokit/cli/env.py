@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from reprokit.replay.lock import Lock
     from reprokit.store.store import Store
 
-__all__ = ["env"]
+__all__ = ["env", "environment_of", "system_packages"]
 
 _FORMS = ("pylock", "requirements", "uv", "conda", "Dockerfile")
 
@@ -52,7 +52,7 @@ def env(
         raise UsageError("-o says where an export goes", remedy="add --export pylock, say")
     store = Store.open()
     record = store.load(store.resolve(run))
-    recorded = _environment(record)
+    recorded = environment_of(record)
     if other is not None:
         return _diff(store, record, recorded, other, as_json)
     from reprokit.replay import lock
@@ -65,7 +65,7 @@ def env(
     return _show(record, recorded, made, as_json)
 
 
-def _environment(run: Run) -> Environment:
+def environment_of(run: Run) -> Environment:
     if run.environment is None:
         raise Unreplayable(run.id, [("its environment was not recorded", "capture the run again")])
     return run.environment
@@ -117,7 +117,7 @@ def _diff(store: Store, run: Run, recorded: Environment, other: str, as_json: bo
         name, after = "current", environment.current(recorded)
     else:
         second = store.load(store.resolve(other))
-        name, after = second.id, _environment(second)
+        name, after = second.id, environment_of(second)
     found = environment.differences(recorded, after)
     if as_json:
         emit_json({"run": run.id, "other": name, "differences": list(found)})
@@ -133,11 +133,11 @@ def _export(store: Store, run: Run, made: Lock, form: str, output: Path | None, 
 
     recorded = exports.Recorded(
         lock=made,
-        environment=_environment(run),
+        environment=environment_of(run),
         objects=store.objects,
         name=f"replay-of-{run.name or run.id}",
         machine=run.machine,
-        system=_system_packages(run) if form == "Dockerfile" else (),
+        system=system_packages(run) if form == "Dockerfile" else (),
     )
     export = exports.plan(recorded, form)
     if export.is_folder and output is None:
@@ -160,7 +160,7 @@ def _export(store: Store, run: Run, made: Lock, form: str, output: Path | None, 
     return DONE
 
 
-def _system_packages(run: Run) -> list[str]:
+def system_packages(run: Run) -> list[str]:
     """Return the system's packages that own the libraries which the run loaded, where dpkg knows them."""
     paths = [library.path for library in run.libraries if library.kind in ("blas", "openmp", "other")]
     if not paths or shutil.which("dpkg-query") is None:

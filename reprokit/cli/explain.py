@@ -89,7 +89,7 @@ def find_cause(
     """
     from reprokit.cli.progress import reporter
     from reprokit.replay import explain as search
-    from reprokit.replay.experiments import Experiments, packages_today
+    from reprokit.replay.experiments import Experiments, is_as_recorded, packages_today
 
     with reporter(verbose) as progress:
         laboratory = Experiments(
@@ -104,7 +104,8 @@ def find_cause(
         if first is not None:
             laboratory.know(conditions, first)
         today = packages_today(record.environment) if conditions.environment == "current" else {}
-        found = search.explain(record, conditions, laboratory, packages=today)
+        same = is_as_recorded(record.environment)
+        found = search.explain(record, conditions, laboratory, packages=today, same_environment=same)
     if found.cell is None and found.experiments[0].outcome == "failed":
         raise Unreplayable(
             record.id, [(found.experiments[0].difference, f"see `reprokit replay {record.id} --dry-run`")]

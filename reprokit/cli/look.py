@@ -114,7 +114,7 @@ def diff(a: str, b: str, mode: str, exact: bool, rtol: float, atol: float, html:
     Names the first cell that differs, how, and the likely cause; what follows from it; code, data (column by
     column), configuration, packages and metrics. The exit code is 1 when they differ.
     """
-    from reprokit.replay.changes import code_changes
+    from reprokit.replay.changes import changed_files, code_changes
     from reprokit.replay.compare import compare
     from reprokit.replay.comparison import Comparison
     from reprokit.replay.contents import reader
@@ -124,7 +124,7 @@ def diff(a: str, b: str, mode: str, exact: bool, rtol: float, atol: float, html:
     store = Store.open()
     before, after = (store.load(store.resolve(name)) for name in (a, b))
     read = reader(store.objects, before, after)
-    verdict = compare(before, after, read, comparison)
+    verdict = compare(before, after, read, comparison, code=changed_files(before.code, after.code))
     if before.code and after.code:
         verdict = replace(verdict, code=code_changes(before.code, after.code))
     if html:

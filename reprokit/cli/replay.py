@@ -30,6 +30,7 @@ __all__ = ["replay"]
 @click.option("--timeout", type=click.IntRange(min=1), help="The longest that one cell may take, in seconds.")
 @click.option("--explain", "why", is_flag=True, help="When it diverged, find out why (see `reprokit explain`).")
 @click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Also write the verdict as a page here.")
+@click.option("--trust", is_flag=True, help="Run it even though it came from elsewhere (see `reprokit trust`).")
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
 @click.option("-v", "--verbose", is_flag=True, help="Tell each step.")
 @json_option
@@ -40,6 +41,7 @@ def replay(
     timeout: int | None,
     why: bool,
     html: Path | None,
+    trust: bool,
     dry_run: bool,
     verbose: bool,
     as_json: bool,
@@ -47,17 +49,24 @@ def replay(
     """Run RUN again in a place of its own, and compare.
 
     The verdict is identical, equivalent, or diverged: at which cell, how, and the likely cause. The exit
-    code is 0 when it is the same, 1 when it diverged, 2 when it could not be replayed.
+    code is 0 when it is the same, 1 when it diverged, 2 when it could not be replayed, 3 when RUN came from
+    elsewhere and you did not say yet that it may be run here.
     """
     from reprokit.cli.progress import reporter
     from reprokit.store.store import Store
 
     store = Store.open()
     record = store.load(store.resolve(run))
+    if record.reuse_of is not None:  # nothing ran in it: what it took over is what can be repeated
+        record = store.load(record.reuse_of)
     conditions = asked.conditions(store.settings)
     comparison = asked.comparison()
     if dry_run:
         return _print_plan(store, record, conditions, as_json)
+    if trust:
+        from reprokit.store import origin
+
+        origin.trust(store.layout, record)
     if conditions.environment == "current":
         _tell_difference(record)
     try:

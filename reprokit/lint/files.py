@@ -8,9 +8,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from reprokit.errors import UsageError
 from reprokit.lint.calls import Call, Calls
 from reprokit.lint.finding import Finding
-from reprokit.lint.source import Document
+from reprokit.lint.source import Document, read
 
 __all__ = ["findings"]
 
@@ -38,6 +39,7 @@ _PATHS = frozenset(
 )
 # Somebody's own machine, or a host that gives it a new one each time; a scratch file in /tmp is neither.
 _HOME = re.compile(r"^(?:/(?:home|Users|mnt|media|root|content|kaggle|Volumes)/[^/\s]|~[/\\]|[A-Za-z]:[\\/]{1,2}[\w ])")
+_BESIDE = 50  # how many other notebooks of a folder are looked into
 _ABSOLUTE = re.compile(r"^(?:/(?!dev/|tmp/|proc/|\0)[\w.-]+/|[A-Za-z]:[\\/])")
 
 
@@ -129,15 +131,31 @@ def _missing(document: Document, calls: Calls) -> Iterator[Finding]:
     made = {PurePosixPath(path).name for path in _made(document, calls)}
     made |= {f"{name}{suffix}" for name in made for suffix in (".npy", ".npz", ".zip", ".gz")}
     told: set[str] = set()
+    beside: frozenset[str] | None = None
     for call in calls.all:
         text = calls.text(call.argument(0, "path", "filepath_or_buffer", "fname", "file", "filename", "io"))
         if not _is_read(call) or call.inside or not text or not _is_plain(text):
             continue
         path = os.path.normpath(text)
-        made_here = PurePosixPath(path).name in made
-        if path not in told and not made_here and not (document.folder / path).exists():
+        name = PurePosixPath(path).name
+        if path not in told and name not in made and not (document.folder / path).exists():
+            beside = _made_beside(document) if beside is None else beside
+            if name in beside:
+                continue
             told.add(path)
             yield _finding("P303", f"{text!r} is not there", call.block.number, call.line)
+
+
+def _made_beside(document: Document) -> frozenset[str]:
+    """Return the names of files that other notebooks of the same folder may write: one step of a pipeline each."""
+    names: set[str] = set()
+    for path in sorted(document.folder.glob("*.ipynb"))[:_BESIDE]:
+        try:
+            other = read(path) if path.name != document.path.name else None
+        except UsageError:
+            continue
+        names |= {PurePosixPath(made).name for made in _made(other, Calls(other.blocks))} if other else set()
+    return frozenset(names)
 
 
 def _is_plain(text: str) -> bool:

@@ -34,8 +34,10 @@ class Explanation(Record):
 
     ``cause`` is None when it is the same. ``how`` says what shows the cause: "restored" (with ``factor`` as it was
     recorded the replay is the same), "settled" (with ``factor`` fixed replays are the same as one another, which
-    they are not without), "refused" (without the network the cell cannot do what it did) or "evidence" (no
-    experiment shows it; the two records make it likely). ``packages`` are the changes of versions that are enough
+    they are not without), "refused" (without the network the cell cannot do what it did), "repeated" (the same
+    replay gives another result each time, whatever is fixed) or "evidence" (no experiment shows it; the two records
+    make it likely). A cause may be "unknown": the replays are the same as one another, and nothing tells why they are
+    not as it was recorded. ``packages`` are the changes of versions that are enough
     to make the difference. ``stable`` tells whether two replays under the same conditions were the same as one
     another, None when that was not tried; ``complete`` is False when there was no time for all experiments.
     """

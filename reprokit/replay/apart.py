@@ -166,13 +166,15 @@ def _verdict(order: Mapping[str, Any]) -> Verdict:
     run_id = str(order["run"])
     try:
         store = Store.open(Path(order["project"]))
-        return replay(
+        result = replay(
             store,
             store.load(run_id),
             conditions=Conditions.from_dict(order["conditions"]),
             comparison=Comparison.from_dict(order["comparison"]),
             timeout=order["timeout"],
-        ).verdict
+        )
+        store.tag(result.replay, {"made-by": "check"})  # so that `gc` may remove it before its run
+        return result.verdict
     except Unreplayable as error:
         return unreplayable(run_id, *(f"{why}: {fix}" if fix else why for why, fix in error.reasons))
     except (ReprokitError, OSError) as error:

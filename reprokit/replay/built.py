@@ -1,16 +1,19 @@
-"""Where built environments lie, and whether one that lies there is whole and as it was built.
+"""Where built environments lie, whether one that lies there is whole and as it was built, and who uses it.
 
 A built environment is named by what was asked for. It counts only when its marker, written last, is there: what
 a killed build left is wiped. The marker lists every file with size and time, so an environment that somebody
-changed since, or that lost files, is left alone and built anew beside it: it may be in use.
+changed since, or that lost files, is left alone and built anew beside it: it may be in use. Who uses one holds a file
+beside it until his process ends, and the marker's time says when it was used last: what nobody used for long can go.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -18,8 +21,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Interpreter", "changed", "find", "finish", "python_of", "site_of", "vacant", "wiped_unless_done"]
+__all__ = [
+    "Interpreter",
+    "changed",
+    "find",
+    "finish",
+    "hold",
+    "python_of",
+    "remove",
+    "site_of",
+    "unused",
+    "vacant",
+    "wiped_unless_done",
+]
 
+_IN_USE = ".in-use"
+_BUILDS = ".lock"
+_held: dict[Path, int] = {}  # environments that this process uses, until it ends
 _MARKER = "reprokit-complete.json"
 _COMPILED = "__pycache__"
 
@@ -42,7 +60,10 @@ class Interpreter:
 def find(folder: Path, key: str) -> Interpreter | None:
     """Return the environment of that name when it is whole, None when it is to be built."""
     for target in _generations(folder, key):
-        marker = _marker(target)
+        if _marker(target) is None:
+            return None
+        hold(target)
+        marker = _marker(target)  # again: it may have been removed until it was held
         if marker is None:
             return None
         if _changed(target, marker) is None and _starts(python_of(target)):
@@ -113,6 +134,62 @@ def _changed(target: Path, marker: Mapping[str, Any]) -> str | None:
     except (OSError, ValueError):
         return "site-packages"
     return min(added, default=None)
+
+
+def hold(target: Path) -> None:
+    """Say that this process uses an environment: it is not removed before the process ends.
+
+    In a cache that may not be written nothing can be said, and nothing be removed.
+    """
+    path = target.with_name(f"{target.name}{_IN_USE}")
+    with contextlib.suppress(OSError):
+        if target not in _held:
+            _held[target] = _locked(path, fcntl.LOCK_SH)
+        os.utime(target / _MARKER)
+
+
+def unused(folder: Path, before: float) -> list[Path]:
+    """Return the environments that were not used since a time (seconds after the epoch), and what builds left."""
+    found = []
+    for target in sorted(folder.iterdir()) if folder.is_dir() else ():
+        is_one = target.is_dir() and not target.is_symlink()
+        if is_one and (_marker(target) is None or _time(target / _MARKER) < before):
+            found.append(target)
+    return found
+
+
+def remove(target: Path, before: float) -> bool:
+    """Remove an environment, unless somebody uses or builds it; return whether it went."""
+    key = re.sub(r"-\d+$", "", target.name)  # of a later generation, too
+    names = (f"{key}{_BUILDS}", f"{target.name}{_IN_USE}")
+    with contextlib.ExitStack() as stack:
+        try:
+            for name in names:
+                fd = _locked(target.with_name(name), fcntl.LOCK_EX | fcntl.LOCK_NB)
+                stack.callback(os.close, fd)
+        except BlockingIOError:
+            return False
+        if target not in unused(target.parent, before):  # used between the look and the lock
+            return False
+        _wipe(target)
+        return True
+
+
+def _locked(path: Path, how: int) -> int:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(fd, how)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _time(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def python_of(target: Path) -> Path:

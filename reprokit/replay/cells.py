@@ -46,7 +46,11 @@ def _status(left: Cell, right: Cell, context: Context) -> Iterator[Finding]:
         yield told("status", "status", _ending(left), _ending(right))
     elif before != after:
         used = context.same_text(before, after)
-        yield Finding(diverges=False, rules=used) if used else changed("status", "error", before, after)
+        yield (
+            Finding(diverges=False, rules=used)
+            if used
+            else changed("status", "error", *context.essence(before, after, "text"))
+        )
 
 
 def _ending(cell: Cell) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from reprokit.errors import StoreError
 from reprokit.records import CodeState
 
-__all__ = ["code_changes"]
+__all__ = ["changed_files", "code_changes"]
 
 _LISTED = 50  # files named
 
@@ -67,6 +67,16 @@ def code_changes(a: CodeState, b: CodeState) -> tuple[str, ...]:
         return (error.message,)
     more = [f"… and {len(changes) - _LISTED} more"] if len(changes) > _LISTED else []
     return (*map(str, changes[:_LISTED]), *more)
+
+
+def changed_files(a: CodeState | None, b: CodeState | None) -> tuple[str, ...] | None:
+    """Return the paths of the files that differ in two snapshots, from their top; None when that cannot be known."""
+    if a is None or b is None:
+        return None
+    try:
+        return tuple(sorted(change.path for change in _changes(a, b)))
+    except StoreError:
+        return None
 
 
 def _changes(a: CodeState, b: CodeState, folder: str = "") -> Iterator[_Change]:

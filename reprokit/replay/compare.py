@@ -14,11 +14,12 @@ from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 
 from reprokit.records import Cell, CellVerdict, FileVerdict, Run, Verdict
-from reprokit.replay.causes import Scene, cause_of, divergence
+from reprokit.replay.causes import Scene, cause_of, divergence, origin_of
 from reprokit.replay.cells import compare_cells
 from reprokit.replay.comparison import Comparison
 from reprokit.replay.consequences import origins
 from reprokit.replay.finding import Context, Finding, Pair, Read
+from reprokit.replay.lineage import Sources
 from reprokit.replay.typed.outcome import How
 from reprokit.replay.whole import WHOLE_RUN, compare_environments, compare_whole
 
@@ -27,7 +28,9 @@ __all__ = ["compare"]
 _TYPED = Comparison()
 
 
-def compare(a: Run, b: Run, read: Read, comparison: Comparison = _TYPED) -> Verdict:
+def compare(
+    a: Run, b: Run, read: Read, comparison: Comparison = _TYPED, *, code: Sequence[str] | None = None
+) -> Verdict:
     """Return how ``b`` compares with ``a``, the first cell that diverged, and the most likely cause.
 
     Args:
@@ -35,6 +38,7 @@ def compare(a: Run, b: Run, read: Read, comparison: Comparison = _TYPED) -> Verd
         b: its replay, or another run.
         read: returns the bytes of an object by its digest; may raise ``StoreError``.
         comparison: how strict to be; by type, with numbers that must be equal, unless told.
+        code: the project's files that differ in the two snapshots; None when that was not looked up.
 
     Returns:
         A verdict. What it lists under cell 0 belongs to the run as a whole.
@@ -48,7 +52,7 @@ def compare(a: Run, b: Run, read: Read, comparison: Comparison = _TYPED) -> Verd
     pairs = _align(a.cells, b.cells)
     findings, files = _all_findings(a, b, pairs, context)
     environment = compare_environments(a.environment, b.environment)
-    found = _Found(a, b, pairs, findings, environment)
+    found = _Found(a, b, pairs, findings, environment, None if code is None else tuple(code))
     cells = [_verdict(index, found) for index in sorted(findings)]
     verdict = Verdict(
         verdict=_worst(cell.verdict for cell in cells),
@@ -73,10 +77,13 @@ class _Found:
         pairs: Sequence[Pair],
         findings: dict[int, list[Finding]],
         environment: tuple[str, ...],
+        code: tuple[str, ...] | None,
     ) -> None:
         self.pairs, self.findings = pairs, findings
-        self.origins = origins(pairs, findings)
-        self._runs, self._environment = (a, b), environment
+        self._runs, self._environment, self._code = (a, b), environment, code
+        self._scenes: dict[int, Scene] = {}
+        self._sources: Sources | None = None  # made when something has diverged
+        self.origins = origins(pairs, findings, lambda index: origin_of(self.scene(index)))
 
     def diverged(self, index: int) -> bool:
         """Return whether anything at a position diverged."""
@@ -84,10 +91,21 @@ class _Found:
 
     def scene(self, index: int) -> Scene:
         """Return what the cause of a divergence is looked for in."""
-        a, b = self._runs
-        pairs, findings = self.pairs[: index + 1], self.findings[index]
-        cell = _number(self.pairs, index)
-        return Scene(a=a, b=b, pairs=pairs, findings=findings, environment=self._environment, cell=cell)
+        if index not in self._scenes:
+            a, b = self._runs
+            if self._sources is None:
+                self._sources = Sources([cell for left, right in self.pairs if (cell := left or right)])
+            self._scenes[index] = Scene(
+                a=a,
+                b=b,
+                pairs=self.pairs[: index + 1],
+                findings=self.findings[index],
+                environment=self._environment,
+                cell=_number(self.pairs, index),
+                code=self._code,
+                sources=self._sources,
+            )
+        return self._scenes[index]
 
 
 def _all_findings(

@@ -7,27 +7,31 @@ shows a difference of its own, is an origin. Pure: knows cells and findings; rea
 
 from __future__ import annotations
 
-import ast
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from reprokit.lint.names import names_of
-from reprokit.lint.source import Block, parse
 from reprokit.records import Cell
-from reprokit.replay.causes import CLOCKS, TOKENS_FROM
 from reprokit.replay.finding import Finding, Pair, states_of
+from reprokit.replay.lineage import Entry
+from reprokit.replay.statements import Statement, statements
+from reprokit.replay.suspects import CLOCKS, TOKENS_FROM
 from reprokit.replay.typed.likeness import looks_like_clock, looks_like_token
 
 __all__ = ["origins"]
 
 
-def origins(pairs: Sequence[Pair], findings: Mapping[int, Sequence[Finding]]) -> dict[int, int]:
+def origins(
+    pairs: Sequence[Pair],
+    findings: Mapping[int, Sequence[Finding]],
+    came_in: Callable[[int], Entry | None] = lambda index: None,
+) -> dict[int, int]:
     """Return for each pair that follows from an earlier one which that is, both as positions in ``pairs``.
 
     Args:
         pairs: the cells of two runs, side by side.
         findings: what differs by position; the position after the last is the run as a whole.
+        came_in: tells of an origin where its difference came in, perhaps in an earlier cell that showed nothing of it.
     """
     found: dict[int, int] = {}
     traces = _Traces()
@@ -37,7 +41,11 @@ def origins(pairs: Sequence[Pair], findings: Mapping[int, Sequence[Finding]]) ->
         origin = _stopped_by(step, ended, findings, found) if index >= ended else traces.origin(step)
         if step.diverged and origin is not None and origin != index:
             found[index] = origin
-        traces.follow(step, index if step.diverged and origin is None else origin)
+        begins = step.diverged and origin is None
+        entry = came_in(index) if begins else None
+        if entry is not None:
+            traces.spread(pairs, entry, index)
+        traces.follow(step, index if begins else origin, entry)
     whole = _Step(index=len(pairs), pair=(None, None), findings=findings.get(len(pairs), ()))
     if whole.diverged and (origin := traces.of_results(whole)) is not None:
         found[len(pairs)] = origin
@@ -60,6 +68,10 @@ def _stopped_by(
     if any(one.diverges and one.difference and one.difference.what == "status" for one in before):
         return found.get(ended - 1, ended - 1)
     return ended if step.index > ended else None
+
+
+def _source_of(pair: Pair) -> tuple[Statement, ...]:
+    return next((statements(cell.source) for cell in pair if cell), ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +138,7 @@ class _Traces:
     def _is_own(self, step: _Step) -> bool:
         if step.changed("source", "extra", "missing") or step.own_clock_or_token():
             return True
-        return not step.changed("read") <= self.files.keys()
+        return not (step.changed("read") <= self.files.keys() and step.drawn_apart() <= self.generators.keys())
 
     def _by_state(self, step: _Step) -> Iterator[int]:
         read = {use.path for cell in step.cells() for use in cell.reads}
@@ -138,13 +150,30 @@ class _Traces:
         used: set[str] = set()
         for cell in step.cells():
             live = set(self.names)
-            for statement in _statements(cell.source):
+            for statement in statements(cell.source):
                 used |= statement.used & live
                 if not statement.used & live:
                     live -= statement.made
         return used
 
-    def follow(self, step: _Step, origin: int | None) -> None:
+    def spread(self, pairs: Sequence[Pair], entry: Entry, origin: int) -> None:
+        """Note what had diverged before ``origin`` showed it: what a statement made, and what was made of that."""
+        link = entry.link
+        if link is None:
+            return
+        names: set[str] = set()
+        for at in range(link.position, origin + link.statement.carrier):
+            for statement in _source_of(pairs[at]):
+                if statement == link.statement:
+                    names |= entry.names
+                elif statement.used & names:
+                    names |= statement.made | statement.changed
+                else:
+                    names -= statement.made - statement.changed
+        for name in names:
+            self.names.setdefault(name, origin)
+
+    def follow(self, step: _Step, origin: int | None, entry: Entry | None = None) -> None:
         """Note what a pair leaves behind that has diverged, and what it made anew."""
         self._follow_files(step, origin)
         self._follow_generators(step, origin)
@@ -153,6 +182,19 @@ class _Traces:
         hot = origin is not None and (origin == step.index or bool(list(self._by_state(step))))
         for cell in step.cells()[:1]:
             self._follow_names(cell, origin, hot, bool(step.changed("source", "extra", "status")))
+        if entry is not None:
+            self._came_in(step, entry)
+
+    def _came_in(self, step: _Step, entry: Entry) -> None:
+        """Note what follows in a cell from where its difference came in, plain as it may be."""
+        if entry.link is not None and entry.link.position < step.index:
+            return
+        names = set(entry.names)
+        for statement in _source_of(step.pair):
+            if statement.used & names:
+                names |= statement.made | statement.changed
+        for name in names:
+            self.names.setdefault(name, step.index)
 
     def _follow_files(self, step: _Step, origin: int | None) -> None:
         written = step.changed("write")
@@ -176,7 +218,7 @@ class _Traces:
         return ours.get(("start", name)) == theirs.get(("start", name))
 
     def _follow_names(self, cell: Cell, origin: int | None, hot: bool, edited: bool) -> None:
-        for statement in _statements(cell.source):
+        for statement in statements(cell.source):
             carried = [self.names[name] for name in statement.used if name in self.names]
             source = min(carried, default=origin if hot and (edited or not statement.plain) else None)
             if source is None:
@@ -184,58 +226,3 @@ class _Traces:
                     self.names.pop(name, None)
             else:
                 self.names.update(dict.fromkeys(statement.made | statement.changed, source))
-
-
-@dataclass(frozen=True, slots=True)
-class _Statement:
-    """What one statement does with names.
-
-    ``used`` it reads, also in functions that it makes; ``made`` it binds; ``changed`` are objects it may change in
-    place. A ``plain`` one calls nothing: what it binds follows from what it reads.
-    """
-
-    used: frozenset[str]
-    made: frozenset[str]
-    changed: frozenset[str]
-    plain: bool
-
-
-def _statements(source: str) -> list[_Statement]:
-    """Return what each statement of a cell does; of one that is no Python, all words as used."""
-    block = Block(1, source)
-    parse(block)
-    if block.tree is None:
-        return [_Statement(frozenset(re.findall(r"[^\W\d]\w*", source)), frozenset(), frozenset(), False)]
-    return [_statement(node) for node in block.tree.body]
-
-
-def _statement(node: ast.stmt) -> _Statement:
-    names = names_of(Block(1, "", tree=ast.Module(body=[node], type_ignores=[])))
-    used = {name for what, name, _ in names.events if what == "load"} | names.deferred.keys() | set(_expanded(node))
-    definition = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom))
-    calls = any(isinstance(inner, (ast.Call, ast.Await)) for inner in ast.walk(node))
-    return _Statement(frozenset(used), frozenset(names.made), frozenset(_changed(node)), definition or not calls)
-
-
-def _expanded(node: ast.stmt) -> Iterator[str]:
-    """Yield the names that IPython puts into a command: ``$x`` and ``{x}``."""
-    for inner in ast.walk(node):
-        if isinstance(inner, ast.Call) and ast.unparse(inner.func).startswith("get_ipython()."):
-            for one in inner.args:
-                text = one.value if isinstance(one, ast.Constant) and isinstance(one.value, str) else ""
-                for dollar, braces in re.findall(r"\$([^\W\d]\w*)|\{([^{}]+)\}", text):
-                    yield from [dollar] if dollar else re.findall(r"[^\W\d]\w*", braces)
-
-
-def _changed(node: ast.stmt) -> Iterator[str]:
-    """Yield the names of objects that a statement may change in place: ``x[0] = …``, ``x.y = …``, ``x.fit(…)``."""
-    for inner in ast.walk(node):
-        target = None
-        if isinstance(inner, (ast.Subscript, ast.Attribute)) and not isinstance(inner.ctx, ast.Load):
-            target = inner.value
-        elif isinstance(inner, ast.Call) and isinstance(inner.func, ast.Attribute):
-            target = inner.func.value
-        while isinstance(target, (ast.Subscript, ast.Attribute)):
-            target = target.value
-        if isinstance(target, ast.Name):
-            yield target.id

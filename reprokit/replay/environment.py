@@ -141,7 +141,9 @@ def build(
         target = built.vacant(folder, key)
         with built.wiped_unless_done(target):
             made = Installation(lock, objects, target, progress, offline=offline, wheelhouse=packages)
-            return Interpreter(built.python_of(target), "built", made.run())
+            notes = made.run()
+        built.hold(target)
+        return Interpreter(built.python_of(target), "built", notes)
 
 
 def is_built(lock: Lock) -> Path | None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,14 +12,15 @@ from typing import Any
 
 import nbformat
 
-from reprokit.capture import launch
 from reprokit.capture.drive import Drive
 from reprokit.errors import UsageError
 from reprokit.notebook import engine
 from reprokit.notebook.compose import compose
-from reprokit.notebook.parent import Order, ParentRecord, Progress, append_verdict, carrying, silent
+from reprokit.notebook.parent import Order, Progress, append_verdict, silent
+from reprokit.notebook.script import execute_script
 from reprokit.records import Cell, Run, Verdict
 from reprokit.replay import leftovers, modules, workspace
+from reprokit.replay.changes import changed_files
 from reprokit.replay.compare import compare
 from reprokit.replay.comparison import Comparison
 from reprokit.replay.conditions import Conditions
@@ -33,6 +32,7 @@ from reprokit.replay.prefix import prefix
 from reprokit.replay.process import variables
 from reprokit.replay.restore import Place
 from reprokit.replay.surroundings import Surroundings
+from reprokit.store import origin
 from reprokit.store.store import Store
 
 __all__ = ["Result", "replay"]
@@ -72,12 +72,14 @@ def replay(
         progress: told of each step.
 
     Raises:
+        ConsentNeeded: the run came from elsewhere, and nobody said that it may be run here.
         Unreplayable: the replay could not be exact; nothing was run.
         EnvironmentBuildError: the locked environment could not be built.
         UsageError: the run is still open, ``to`` is a folder with something in it, or there is no room for the
             workspace.
         StoreError: a part of the record is gone or damaged.
     """
+    origin.require(store.layout, run)
     progress("planning", 0, 0)
     recorded, run = run, modules.located(run, store.layout.project)
     planned = plan_replay(store, run, conditions)
@@ -95,7 +97,8 @@ def replay(
     progress("comparing", 0, 0)
     recorded = modules.without_reads(recorded)
     repeated = replace(recorded, cells=tuple(cell for cell in recorded.cells if cell.seq in planned.cells))
-    verdict = compare(repeated, replayed, reader(store.objects, recorded, replayed), comparison)
+    code = changed_files(recorded.code, replayed.code)
+    verdict = compare(repeated, replayed, reader(store.objects, recorded, replayed), comparison, code=code)
     append_verdict(store, replayed.id, verdict.to_dict())
     lines = (*place.restored, *used.restored, *_told(planned, conditions, replayed))
     return Result(verdict=verdict, replay=replayed.id, restored=lines)
@@ -157,7 +160,7 @@ class _Replay:
             opened=run_ids.append,
         )
         if self.run.front == "script":
-            _execute_script(self.run, order, self.timeout)
+            execute_script(self.run.script or "", self.run.argv[1:], order, timeout=self.timeout)
         else:
             with self._notebook_file() as notebook:
                 engine.execute(notebook, None, order, timeout=self.timeout, kernel="python3")
@@ -229,33 +232,3 @@ class _Replay:
             yield path
         finally:
             path.unlink(missing_ok=True)
-
-
-def _execute_script(run: Run, order: Order, timeout: int | None) -> Run:
-    """Run a script again as a script: its ``with reprokit.run()`` block records the replay."""
-    record = ParentRecord(order)
-    environ = {**os.environ, **{key: value for key, value in order.variables.items() if value is not None}}
-    for name in (key for key, value in order.variables.items() if value is None):
-        environ.pop(name, None)
-    environ |= carrying(environ, record.drive_path, record.namespace_path, imposes=order.imposes)
-    command = [str(order.python), str(Path(launch.__file__).resolve()), "script", run.script or "", *run.argv[1:]]
-    began = time.time()
-    status, reason = "done", None
-    try:
-        done = subprocess.run(
-            command,
-            cwd=order.cwd,
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=timeout,
-            check=False,
-        )
-        if done.returncode != 0:
-            status, reason = (
-                "failed",
-                f"the script ended with status {done.returncode} after {time.time() - began:.1f} s",
-            )
-    except subprocess.TimeoutExpired:
-        status, reason = "interrupted", f"the script took longer than {timeout} s"
-    return record.close(status, reason)

@@ -26,7 +26,7 @@ from reprokit.replay.execute import replay
 from reprokit.replay.explain import BudgetSpent, Tried
 from reprokit.store.store import Store
 
-__all__ = ["Experiments", "packages_today"]
+__all__ = ["Experiments", "is_as_recorded", "packages_today"]
 
 _FILE = "experiments.jsonl"
 _REFUSED = (Unreplayable, EnvironmentBuildError, StoreError)
@@ -80,7 +80,8 @@ class Experiments:
         if self._made and monotonic() > self._until:
             raise BudgetSpent
         self._made += 1
-        self._progress(_words(conditions, again))
+        left = max(0, round(self._until - monotonic()))
+        self._progress(f"experiment {self._made}, {left:,} s left: {_words(conditions, again)}")
         tried = self._replay(conditions, again)
         self._keep(key, tried)
         return tried
@@ -96,6 +97,11 @@ class Experiments:
         a, b = (replace(self._store.load(run_id), conditions={}) for run_id in (one, other))
         verdict = compare(a, b, reader(self._store.objects, a, b), self._comparison)
         return _outcome(verdict) == "same"
+
+    def refused(self, replay: str) -> bool:
+        """Return whether the last cell of a replay wanted another machine."""
+        cells = self._store.load(replay).cells
+        return bool(cells and cells[-1].network)
 
     def _replay(self, conditions: Conditions, again: int) -> Tried:
         began = monotonic()
@@ -178,6 +184,11 @@ def _words(conditions: Conditions, again: int) -> str:
 
 def _brief(value: object) -> str:
     return f"({len(value)})" if isinstance(value, dict) else str(value)
+
+
+def is_as_recorded(recorded: Environment | None) -> bool:
+    """Return whether the environment of this process is the recorded one."""
+    return recorded is not None and environment.choose(recorded, environment.current(recorded), "auto").use == "current"
 
 
 def packages_today(recorded: Environment | None) -> dict[str, str]:

@@ -3,7 +3,8 @@
 Pure but for the experiments, which somebody else makes (``experiments``): knows factors, what each outcome shows,
 and how to narrow several factors down to those that matter. An experiment shows a cause in one of three ways: with
 the factor as it was recorded the replay is the same; with the factor fixed two replays are the same as one another;
-without the network the cell fails. What no experiment shows is left to the evidence in the two records.
+without the network the cell fails. What no experiment shows is left to the evidence in the two records, as far as
+the experiments have not ruled it out; what is left then is told to be unknown.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from typing import Any, Protocol, TypeVar
 from reprokit.records import Divergence, Experiment, Explanation, Run
 from reprokit.replay.conditions import Conditions
 
-__all__ = ["FACTORS", "BudgetSpent", "Factor", "Laboratory", "Tried", "explain", "smallest"]
+__all__ = ["FACTORS", "UNKNOWN", "BudgetSpent", "Factor", "Laboratory", "Tried", "explain", "smallest"]
+
+UNKNOWN = "unknown"
+"""The cause of what is the same each time it is repeated, is not as it was recorded, and that nothing explains."""
 
 T = TypeVar("T")
 
@@ -51,6 +55,9 @@ class Laboratory(Protocol):
     def alike(self, one: str, other: str) -> bool:
         """Return whether two replays were the same as one another."""
 
+    def refused(self, replay: str) -> bool:
+        """Return whether the last cell of a replay wanted another machine."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Factor:
@@ -84,7 +91,8 @@ FACTORS = (
     # Last: it is nobody's choice to let time pass, so that anything else that differs is more likely meant.
     Factor(cause="time", words="the recorded time", recorded={"clock": "recorded"}, fixed={"clock": "recorded"}),
 )
-_UNSTEADY = ("randomness", "time", "network", "parallelism", "hash-order", "nondeterminism")
+# What may give another result each time; what is not here gives the same one once more.
+_UNSTEADY = ("randomness", "time", "network", "parallelism", "hash-order", "nondeterminism", "hidden-state")
 
 
 def explain(
@@ -93,6 +101,7 @@ def explain(
     laboratory: Laboratory,
     *,
     packages: Mapping[str, str] | None = None,
+    same_environment: bool = False,
 ) -> Explanation:
     """Find out why a replay under some conditions is not the same.
 
@@ -102,8 +111,10 @@ def explain(
         laboratory: makes the experiments.
         packages: in which versions the current environment differs from the recorded one, by name; "" for a
             package that it lacks.
+        same_environment: whether the current environment is the recorded one, so that to build it again would
+            change nothing.
     """
-    search = _Search(run, base, laboratory, packages or {})
+    search = _Search(run, base, laboratory, packages or {}, same_environment)
     try:
         return search.result()
     except BudgetSpent:
@@ -113,12 +124,15 @@ def explain(
 class _Search:
     """One search for a cause, step by step; what was found is kept for when time runs out."""
 
-    def __init__(self, run: Run, base: Conditions, laboratory: Laboratory, packages: Mapping[str, str]) -> None:
+    def __init__(
+        self, run: Run, base: Conditions, laboratory: Laboratory, packages: Mapping[str, str], same_environment: bool
+    ) -> None:
+        self._same_environment = same_environment
         self._run = run
         self._base = base
         self._laboratory = laboratory
-        self._packages = dict(packages)
-        self._tried: dict[tuple[str, int], Tried] = {}
+        self._packages = dict(base.packages or (packages if base.environment == "current" else {}))
+        self._tried: dict[tuple[str, int], tuple[Conditions, Tried]] = {}
         self._first: Divergence | None = None
         self._stable: bool | None = None
 
@@ -134,12 +148,40 @@ class _Search:
 
     def so_far(self, *, complete: bool = False) -> Explanation:
         """Return what the records make likely, seen by what the experiments have ruled out."""
-        cause = None if self._first is None else self._first.cause
+        cause, how = self._likely(), "evidence"
         if self._stable is False and cause not in _UNSTEADY:
             cause = "nondeterminism"
         elif self._stable and cause == "nondeterminism":
-            cause = "hidden-state"
-        return dataclasses.replace(self._explanation(cause, "evidence", ""), complete=complete)
+            cause = UNKNOWN
+        # What is unsteady may still be the time: of the recorded clock, too, a cell sees some milliseconds pass.
+        if cause == "time" and self._stable and self._is_cleared("time"):
+            cause = UNKNOWN
+        if cause == "nondeterminism" and self._stable is False:
+            how = "repeated"
+        found = self._explanation(cause, "" if cause == UNKNOWN else how, "")
+        return dataclasses.replace(found, complete=complete)
+
+    def _likely(self) -> str | None:
+        """Return what the records of that replay make likely in which the most was as recorded."""
+        if self._first is None:
+            return None
+        there = [
+            (self._as_recorded(conditions), tried.divergence.cause)
+            for conditions, tried in self._tried.values()
+            if tried.divergence is not None and tried.divergence.cell == self._first.cell
+        ]
+        return max(there, key=lambda one: one[0], default=(0, self._first.cause))[1]
+
+    def _as_recorded(self, conditions: Conditions) -> int:
+        return sum(_holds(conditions, factor.recorded) for factor in FACTORS)
+
+    def _is_cleared(self, cause: str) -> bool:
+        """Return whether with this factor as it was recorded the replay was not the same all the same."""
+        factor = next(one for one in FACTORS if one.cause == cause)
+        return any(
+            tried.divergence is not None and _holds(conditions, factor.recorded)
+            for conditions, tried in self._tried.values()
+        )
 
     # -- the three ways in which an experiment shows a cause ---------------------------------------
 
@@ -161,7 +203,8 @@ class _Search:
         if self._stable is not False:
             return None
         for factor in self._likeliest():
-            if self._changes(factor.fixed) and self._alike(self._with(factor.fixed)):
+            fixed = self._with(factor.fixed)
+            if self._changes(factor.fixed) and self._alike(fixed) and self._alike(fixed, again=2):  # and not by luck
                 return self._explanation(factor.cause, "settled", factor.words)
         return None
 
@@ -172,13 +215,16 @@ class _Search:
         if not used or self._base.network == "closed" or self._stable is not False:
             return None
         closed = self._try(self._with({"network": "closed"}))
-        if closed.divergence is None or closed.divergence.cause != "network":
+        replay = closed.experiment.replay
+        if closed.divergence is None or replay is None or not self._laboratory.refused(replay):
             return None
         return self._explanation("network", "refused", "the network")
 
     def _shown(self, factor: Factor) -> Explanation:
-        found = self._explanation(factor.cause, "restored", factor.words)
-        if factor.cause != "environment" or self._base.environment != "current" or not self._packages:
+        # Configuration is put back with the data: which of the two it was is told by the files.
+        config = factor.cause == "data" and self._first is not None and self._first.cause == "config"
+        found = self._explanation("config" if config else factor.cause, "restored", factor.words)
+        if factor.cause != "environment" or not self._packages:
             return found
         return dataclasses.replace(found, packages=self._versions(), experiments=self._experiments())
 
@@ -211,8 +257,9 @@ class _Search:
         return any(getattr(self._base, name) != value for name, value in to.items()) and not self._is_auto(to)
 
     def _is_auto(self, to: Mapping[str, Any]) -> bool:
-        """Return whether that is what "auto" gives anyway."""
-        return to.get("environment") == "locked" and self._base.environment == "auto" and not self._base.packages
+        """Return whether that is the environment anyway."""
+        is_so = self._base.environment == "auto" or (self._base.environment == "current" and self._same_environment)
+        return to.get("environment") == "locked" and is_so and not self._base.packages
 
     def _with(self, *changes: Mapping[str, Any]) -> Conditions:
         together = {name: value for change in changes for name, value in change.items()}
@@ -223,19 +270,19 @@ class _Search:
         conditions = self._with(*changes)
         return self._try(conditions).is_same and self._try(conditions, again=1).is_same
 
-    def _alike(self, conditions: Conditions) -> bool | None:
+    def _alike(self, conditions: Conditions, again: int = 1) -> bool | None:
         """Return whether two replays are the same as one another, None when they cannot be made."""
-        one, other = (self._try(conditions, again=again).experiment.replay for again in (0, 1))
+        one, other = (self._try(conditions, again=number).experiment.replay for number in (0, again))
         return None if one is None or other is None else self._laboratory.alike(one, other)
 
     def _try(self, conditions: Conditions, *, again: int = 0) -> Tried:
         key = (repr(sorted(conditions.changed().items())), again)
         if key not in self._tried:
-            self._tried[key] = self._laboratory.repeat(conditions, again)
-        return self._tried[key]
+            self._tried[key] = (conditions, self._laboratory.repeat(conditions, again))
+        return self._tried[key][1]
 
     def _experiments(self) -> tuple[Experiment, ...]:
-        return tuple(tried.experiment for tried in self._tried.values())
+        return tuple(tried.experiment for _, tried in self._tried.values())
 
     def _explanation(self, cause: str | None, how: str, factor: str) -> Explanation:
         first = self._first
@@ -250,6 +297,10 @@ class _Search:
             stable=self._stable,
             experiments=self._experiments(),
         )
+
+
+def _holds(conditions: Conditions, values: Mapping[str, Any]) -> bool:
+    return all(getattr(conditions, name) == value for name, value in values.items())
 
 
 def smallest(items: Sequence[T], matters: Callable[[Sequence[T]], bool]) -> list[T]:

@@ -33,6 +33,7 @@ class Recorded:
     Attributes:
         name: what the exported environment is called.
         system: the system's packages that hold the libraries which the run loaded.
+        context: where the export lies in the folder that an image is built from: empty, or it ends with ``/``.
     """
 
     lock: Lock
@@ -41,6 +42,7 @@ class Recorded:
     name: str = "environment"
     machine: Machine | None = None
     system: Sequence[str] = ()
+    context: str = ""
 
     @property
     def wheels(self) -> list[Extra]:
@@ -90,12 +92,13 @@ def plan(recorded: Recorded, form: str) -> Export:
 
 
 def write(export: Export, objects: Objects, target: Path) -> None:
-    """Write an export: as the file ``target`` when it is one file, else into the folder ``target``.
+    """Write an export into the folder ``target``, or as the file ``target`` when it is one and no folder is there.
 
     Raises:
         UsageError: there is something already.
     """
     if not export.is_folder:
+        target = target / export.main if target.is_dir() else target
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(export.texts[export.main], "utf-8")
         return
@@ -228,8 +231,8 @@ def _dockerfile(recorded: Recorded) -> Export:
         )
     threads = {} if recorded.machine is None else recorded.machine.threads
     lines += [f"ENV {name}={json.dumps(value)}" for name, value in sorted(threads.items())]
-    lines += ["WORKDIR /opt/environment", f"COPY {' '.join(rest.texts)} ./"]
-    lines += [f"COPY {_WHEELS} ./{_WHEELS}"] if rest.wheels else []
+    lines += ["WORKDIR /opt/environment", f"COPY {' '.join(recorded.context + name for name in rest.texts)} ./"]
+    lines += [f"COPY {recorded.context}{_WHEELS} ./{_WHEELS}"] if rest.wheels else []
     lines.append(f"RUN pip install --no-cache-dir --require-hashes --no-deps -r {_REQUIREMENTS}")
     lines += [f"RUN pip install --no-cache-dir --no-deps -r {name}" for name in rest.texts if name != _REQUIREMENTS]
     lines.append("WORKDIR /work")

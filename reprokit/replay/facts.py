@@ -9,6 +9,7 @@ from pathlib import Path
 from reprokit.capture import preload
 from reprokit.capture.code import listing
 from reprokit.capture.code.git import git
+from reprokit.capture.files import lfs
 from reprokit.digest import of_file
 from reprokit.errors import GitError, UsageError
 from reprokit.records import CodeState, FileUse, Run
@@ -17,6 +18,7 @@ from reprokit.replay.conditions import Conditions
 from reprokit.replay.mounts import unavailable
 from reprokit.replay.plan import Facts, Plan, Reason, plan, wanted
 from reprokit.replay.prefix import prefix
+from reprokit.replay.snapshots import states
 from reprokit.store import remote
 from reprokit.store.store import Store
 
@@ -63,6 +65,7 @@ def gather(store: Store, run: Run, conditions: Conditions) -> Facts:
         objects=held,
         outside={use.path: _digest(Path(use.path)) for use in uses if use.path.startswith("/")},
         inside=inside,
+        lfs=frozenset(use.digest for use in lost if use.digest and _in_lfs(run, use.digest)),
         dvc={} if missing or conditions.data == "current" else _dvc(run, lost, inside),
         changes=() if recorded is None else environment.differences(recorded, today),
         environment=chosen,
@@ -74,6 +77,11 @@ def gather(store: Store, run: Run, conditions: Conditions) -> Facts:
 
 def _misses(use: FileUse, held: frozenset[str]) -> bool:
     return not use.path.startswith("/") and use.stored != "git" and use.digest not in held
+
+
+def _in_lfs(run: Run, digest: str) -> bool:
+    """Return whether git-lfs has a content here; its bytes are checked when they are put back."""
+    return any(Path(lfs.place(code.repository, digest)).is_file() for code in states(run))
 
 
 def _dvc(run: Run, uses: Iterable[FileUse], inside: Mapping[str, str | None]) -> dict[str, str | None]:

@@ -48,6 +48,10 @@ class Context:
         """Compare two contents of a kind."""
         return kinds.compare(left, right, kind, self.how)
 
+    def essence(self, left: str, right: str, kind: str | None) -> tuple[str, str]:
+        """Return two texts of a kind without what the rules see past."""
+        return text.essence(left, right, kind, self.how)
+
 
 def told(what: str, where: str, before: str, after: str, detail: str = "", *, diverges: bool = True) -> Finding:
     """Return that something differs."""

@@ -20,7 +20,7 @@ from typing import Any
 
 from reprokit import digest
 from reprokit.capture.environment import conda
-from reprokit.capture.environment.environment import OWN_NAME, Found, normalised
+from reprokit.capture.environment.environment import OWN_NAME, Found, normalised, observe
 from reprokit.capture.environment.installed import as_it_is
 from reprokit.errors import EnvironmentBuildError, ReprokitError
 from reprokit.records import Distribution, Environment, Gap, Record
@@ -36,6 +36,7 @@ __all__ = [
     "ensure",
     "main",
     "make",
+    "of_itself",
     "with_versions",
 ]
 
@@ -163,6 +164,19 @@ def make(environment: Environment, objects: Objects) -> Lock:
     retry = any(unreachable(gap.message) for gap in gaps)
     lock = _lock(environment, requirements=pinned.text, extras=extras, gaps=gaps, retry=retry)
     return replace(lock, pylock=pinned.stored(environment.python, objects))
+
+
+def of_itself(objects: Objects) -> Extra:
+    """Keep a wheel of the reprokit that runs now: no lock has it, because a replay puts it in by path.
+
+    Raises:
+        NotPackedError: it is not installed here, or cannot be built.
+    """
+    environment = observe()
+    own = next((d for d in environment.distributions if d.name == OWN_NAME), None)
+    if own is None:
+        raise wheels.NotPackedError("reprokit is not installed here", remedy="install it, not only its folder")
+    return _extra(environment, own, wheels.installed(environment).get(OWN_NAME), objects)[0]
 
 
 def with_versions(lock: Lock, versions: Mapping[str, str]) -> Lock:

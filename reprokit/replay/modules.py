@@ -16,7 +16,7 @@ from reprokit.errors import StoreError
 from reprokit.notebook.compose import executable
 from reprokit.records import CodeState, FileUse, Module, Run
 
-__all__ = ["commits", "digests", "edits", "located", "modules", "places", "put", "put_file", "without_reads"]
+__all__ = ["commits", "digests", "edits", "located", "modules", "moved", "places", "put", "put_file", "without_reads"]
 
 _STEP_S = 2  # what Python compiled is believed while time (in seconds) and size are the same
 
@@ -30,8 +30,15 @@ class Restorer(Protocol):
 
 def located(run: Run, project: Path) -> Run:
     """Return the run with its project, and the repository in it, where they are now, if they were moved together."""
+    if not run.root or run.kind == "replay" or Path(run.root).exists():
+        return run
+    return moved(run, project)
+
+
+def moved(run: Run, project: Path) -> Run:
+    """Return the run with its project, and the repository in it, as if they lay in another place."""
     old = run.root
-    if not old or old == str(project) or run.kind == "replay" or Path(old).exists():
+    if not old or old == str(project):
         return run
 
     def now(path: str) -> str:

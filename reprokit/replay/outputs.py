@@ -111,7 +111,7 @@ def _part(where: str, left: Part | None, right: Part | None, context: Context) -
     if packed:
         before, after = outcome.before or f"{len(ours):,} bytes", outcome.after or f"{len(theirs):,} bytes"
         return [told("output", where, before, after, outcome.detail)]
-    found = changed("output", where, left[1], right[1])
+    found = changed("output", where, *context.essence(left[1], right[1], kind))
     detail = outcome.detail or (found.difference.detail if found.difference else "")
     assert found.difference is not None
     return [dataclasses.replace(found, difference=dataclasses.replace(found.difference, detail=detail))]

@@ -35,7 +35,8 @@ class Restore(Record):
     """A file to put back: ``path`` (relative to the project root) gets the bytes of ``digest``.
 
     ``before`` is the cell before which to do so; 0 is before the first. ``source`` is "object", "project"
-    (the file there still has these bytes), "git" (the snapshot), "dvc" (its cache or a remote), "mount" (an object;
+    (the file there still has these bytes), "git" (the snapshot), "lfs" (what git-lfs keeps in the repository),
+    "dvc" (its cache or a remote), "mount" (an object;
     ``path`` is absolute and outside the project), "edit" (code that was changed then; an object) or "removed" (code
     that was removed then; ``digest`` is empty). "today" is the file as it is in the project, "gone" one that is
     not there any more.
@@ -94,6 +95,7 @@ class Facts:
         inside: path relative to the project root → its digest today, for files the store does not hold.
         dvc: path relative to the project root → digest of what DVC can give, for files that neither the store
             nor the project holds and that DVC tracked; None when neither its cache nor a remote has them.
+        lfs: digests of files, not in the store, that git-lfs has in the repository of the run.
         changes: differences between the run's environment and the current one.
         environment: "current" or "locked": what was chosen.
         lock_gaps: why the locked environment could not be built exactly.
@@ -105,6 +107,7 @@ class Facts:
     outside: Mapping[str, str | None] = field(default_factory=dict)
     inside: Mapping[str, str | None] = field(default_factory=dict)
     dvc: Mapping[str, str | None] = field(default_factory=dict)
+    lfs: frozenset[str] = frozenset()
     changes: tuple[str, ...] = ()
     environment: str = "current"
     lock_gaps: tuple[Reason, ...] = ()
@@ -231,6 +234,9 @@ def _put_back(use: FileUse) -> str:
 
 
 def _not_kept(use: FileUse, facts: Facts) -> Reason:
+    if use.stored == "lfs":
+        why = f"the bytes of {use.path} are not in the store, and git-lfs does not have them here any more"
+        return Reason(why=why, fix=f"`git lfs fetch --all` in the project, or {_put_back(use)}")
     if facts.dvc.get(use.path, "") is None:
         why = f"the bytes of {use.path} were not kept, and DVC's cache does not have them"
         return Reason(why=why, fix=f"`dvc pull {use.path}`, or {_put_back(use)}")
@@ -242,11 +248,15 @@ def _source(digest: str, path: str, facts: Facts) -> str | None:
         return "object"
     if facts.inside.get(path) == digest:
         return "project"
+    if digest in facts.lfs:
+        return "lfs"
     return "dvc" if facts.dvc.get(path) == digest else None
 
 
 def _blocking(run: Run, facts: Facts) -> Iterator[Reason]:
-    if not executable(run):
+    if run.reuse_of is not None:
+        yield Reason(why=f"it took over the results of run {run.reuse_of}", fix=f"`reprokit replay {run.reuse_of}`")
+    elif not executable(run):
         yield Reason(why="it has no cell that ran to its end", fix=_AGAIN)
     if HIDDEN in " ".join(run.argv) and run.front == "script":
         yield Reason(
@@ -308,7 +318,7 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield f"  unreplayable {reason.why}" + (f": {reason.fix}" if reason.fix else "")
 
 
-_FROM = {"dvc": " from DVC", "git": " from the snapshot", "mount": " for the replay alone"}
+_FROM = {"dvc": " from DVC", "lfs": " from git-lfs", "git": " from the snapshot", "mount": " for the replay alone"}
 
 
 def _shown(value: object) -> str:

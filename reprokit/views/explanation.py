@@ -13,8 +13,14 @@ _HOW = {
     "restored": "with {factor}, the replay is the same",
     "settled": "replays differ from one another, and with {factor} they do not",
     "refused": "without {factor}, the cell does something else",
+    "repeated": "the same replay gives another result each time, and no factor holds it still",
     "evidence": "no experiment shows it: it is what the two records make likely",
 }
+
+_UNKNOWN = (
+    "it is the same each time it is repeated, and nothing that was recorded tells why it is not as it was; "
+    "what the session held or found that no cell made, or something of the machine"
+)
 
 
 def explanation_text(explanation: Explanation) -> str:
@@ -31,7 +37,8 @@ def _lines(explanation: Explanation) -> Iterator[str]:
         yield "The replay is the same: there is nothing to explain."
         return
     yield f"diverged at cell {explanation.cell}: {explanation.difference}"
-    yield f"cause        {explanation.cause}: {_HOW[explanation.how].format(factor=explanation.factor)}"
+    how = _HOW[explanation.how].format(factor=explanation.factor) if explanation.how else _UNKNOWN
+    yield f"cause        {explanation.cause}: {how}"
     if explanation.packages:
         verb = "explains" if len(explanation.packages) == 1 else "together explain"
         yield f"             {', '.join(explanation.packages)} {verb} it"

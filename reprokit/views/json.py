@@ -29,6 +29,7 @@ _SUMMARY = [
     "metrics",
     "tags",
     "replay_of",
+    "reuse_of",
     "pin",
     "capture",
     "replayable",
@@ -45,6 +46,7 @@ def summary(run: Run) -> dict[str, Any]:
         "metrics": {metric.key: metric.value for metric in run.metrics},
         "tags": dict(run.tags),
         "replay_of": run.replay_of,
+        "reuse_of": run.reuse_of,
         "pin": run.pin,
         "capture": capture,
         "replayable": replayable(run),
@@ -68,10 +70,12 @@ def run_json(run: Run, outputs: Callable[[str], list[Any]]) -> dict[str, Any]:
     whole = run.to_dict()
     more = [
         "reason",
+        "origin",
         "root",
         "cwd",
         "argv",
         "script",
+        "step",
         "seed",
         "notes",
         "assumptions",

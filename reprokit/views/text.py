@@ -47,11 +47,16 @@ def run_row(entry: Mapping[str, Any]) -> list[str]:
         clip(plain(name), 34),
         clip(plain(entry.get("pin") or ""), 24),
         clip(plain(notebook), 30),
-        plain(entry.get("status") or ""),
+        _status_words(entry),
         when(entry.get("started"))[:16],
         "" if cells is None else f"{cells:,}",
         clip(metrics, 48),
     ]
+
+
+def _status_words(entry: Mapping[str, Any]) -> str:
+    reused = entry.get("reuse_of")
+    return f"reused …{plain(reused)[-8:]}" if reused else plain(entry.get("status") or "")
 
 
 def show_run(run: Run, *, cell: int | None = None) -> str:
@@ -87,12 +92,14 @@ def run_facts(run: Run) -> list[list[str]]:
     took = seconds(run.ended - run.started) if run.ended else ""
     facts = {
         "status": plain(run.status) + (f": {plain(run.reason)}" if run.reason else ""),
+        "reused": f"the results of run {plain(run.reuse_of)}, which are the same" if run.reuse_of else "",
         "kind": f"replay of {plain(run.replay_of)}" if run.replay_of else plain(run.kind),
         "notebook": plain(run.notebook or run.script or ""),
         "started": when(run.started) + (f", took {took}" if took else ""),
         "folder": plain(run.cwd or run.root),
         "captured": capture_words(run),
         "replay": _replay_words(run),
+        "came from": plain(run.origin) if run.origin else "",
         "pinned": f"as {plain(run.pin)}: `reprokit check` replays it" if run.pin else "",
         "used": resource_words(resources_of(run)),
         "remote": remote_words(run.cells),
@@ -186,14 +193,12 @@ def used_files(run: Run, access: str) -> list[FileUse]:
     return sorted(uses.values(), key=lambda use: use.path)
 
 
-_KEPT = {"git": "kept in git", "dvc": "kept by DVC", "object": "kept", "none": "not kept"}
+_KEPT = {"git": "kept in git", "dvc": "kept by DVC", "lfs": "kept by git-lfs", "object": "kept", "none": "not kept"}
 
 
 def file_row(use: FileUse) -> list[str]:
     """Return path, size, digest, and where the contents are kept."""
-    kept = {"git": "kept in git", "dvc": "kept by DVC", "object": "kept", "none": "not kept"}.get(
-        use.stored, plain(use.stored)
-    )
+    kept = _KEPT.get(use.stored, plain(use.stored))
     state = "" if use.state == "stable" else f", {plain(use.state)}"
     files = f" ({count(use.files, 'file')})" if use.files else ""
     return [plain(use.path) + files, size(use.size), hexes(use.digest), kept + state]

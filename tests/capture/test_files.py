@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -772,6 +773,19 @@ def test_very_many_files_in_one_cell(watched: Watched) -> None:
     assert set(watched.reads()) == {"many/"}
     assert watched.reads()["many/"].files == 20_000 or lost
     assert ("some were not seen" in " ".join(watched.stop().reasons)) == lost
+
+
+def test_a_file_that_is_opened_where_no_call_is_left_is_told(only_watched: Watched) -> None:
+    def deeper() -> None:
+        os.close(os.open("in.csv", os.O_RDONLY))
+        deeper()
+
+    with only_watched.cell(), contextlib.suppress(RecursionError):
+        deeper()
+    assert any("limit of recursion" in gap.message for gap in only_watched.gaps)
+    with only_watched.cell():
+        Path("in.csv").read_text()
+    assert sum("limit of recursion" in gap.message for gap in only_watched.gaps) == 1
 
 
 def test_a_queue_that_overflows_is_told(only_watched: Watched) -> None:

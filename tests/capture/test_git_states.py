@@ -93,9 +93,9 @@ def _inherited() -> set[str]:
     return set(door._INHERITED)
 
 
-@exact("5,000 files")
+@exact("2,000 files")
 def many_files(project: Path, patch: pytest.MonkeyPatch) -> Path:
-    return _many(project, 5_000)
+    return _many(project, 2_000)
 
 
 def _many(project: Path, count: int) -> Path:

@@ -6,11 +6,14 @@ import ast
 import os
 import signal
 import threading
+import traceback
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from reprokit.capture import interrupts
-from reprokit.capture.interrupts import Held, Owed
+from reprokit.capture.interrupts import Held, Owed, deliver
 
 
 def interrupt() -> None:
@@ -89,6 +92,49 @@ def test_a_handler_of_the_user_is_called() -> None:
     finally:
         signal.signal(signal.SIGINT, before)
     assert called == [signal.SIGINT]
+
+
+class Late(Exception):
+    """What a handler of the user's raises: their time is over."""
+
+
+@pytest.fixture
+def alarm() -> Iterator[None]:
+    """A handler that ends what takes too long."""
+
+    def end(number: int, frame: Any) -> None:
+        raise Late(signal.Signals(number).name)
+
+    before = signal.signal(signal.SIGALRM, end)
+    yield
+    signal.signal(signal.SIGALRM, before)
+
+
+def test_other_signals_that_have_a_handler_wait_too(alarm: None) -> None:
+    with Held() as held:
+        os.kill(os.getpid(), signal.SIGALRM)
+        interrupt()
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert held.others() == [signal.SIGALRM]
+    assert held.numbers == (signal.SIGINT,)
+    with pytest.raises(Late, match="SIGALRM"):
+        deliver([signal.SIGALRM])
+
+
+def test_what_one_handler_raises_keeps_no_other_from_being_called(alarm: None) -> None:
+    with pytest.raises(Late) as raised:
+        deliver([signal.SIGINT, signal.SIGALRM])
+    assert isinstance(raised.value.__context__, KeyboardInterrupt)
+
+
+def test_the_next_code_is_where_it_is_raised(alarm: None) -> None:
+    with Held() as held:
+        os.kill(os.getpid(), signal.SIGALRM)
+    owed = Owed()
+    owed.add(held)
+    with pytest.raises(Late) as raised:
+        run(owed, "x = 1")
+    assert [frame.name for frame in traceback.extract_tb(raised.value.__traceback__)][-2:] == ["<module>", "end"]
 
 
 def test_other_threads_are_let_be() -> None:

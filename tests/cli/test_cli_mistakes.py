@@ -20,7 +20,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     cell = nbformat.v4.new_code_cell("lr = 0.1\nepochs = 3", metadata={"tags": ["parameters"]})
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "train.ipynb")
     nbformat.write(nbformat.v4.new_notebook(cells=[]), tmp_path / "plain.ipynb")
-    (tmp_path / "script.py").write_text("print(1)\n")
+    (tmp_path / "notes.txt").write_text("print(1)\n")
     (tmp_path / "bad.yaml").write_text("a: 1\nb: [\n")
     (tmp_path / "list.yaml").write_text("- a\n")
     return tmp_path
@@ -31,11 +31,11 @@ MISTAKES = [
     ("xyzzy", "there is no command 'xyzzy': `reprokit --help` lists the commands"),
     ("train.ipynb", "did you mean `reprokit run train.ipynb`?"),
     ("--nope", "see `reprokit --help`"),
-    ("run", "Missing argument 'NOTEBOOK': see `reprokit run --help`"),
+    ("run", "Missing argument 'NOTEBOOK|SCRIPT': see `reprokit run --help`"),
     ("run train.ipynb --nope", "see `reprokit run --help`"),
     ("run train.ipynb --timeout soon", "see `reprokit run --help`"),
     ("run trian.ipynb", "there is no notebook trian.ipynb: did you mean train.ipynb?"),
-    ("run script.py", "script.py is not a notebook (it is not JSON): give an .ipynb file"),
+    ("run notes.txt", "notes.txt is not a notebook (it is not JSON): give an .ipynb file"),
     ("run .", ". cannot be read (Is a directory)"),
     ("run train.ipynb -f bad.yaml", "bad.yaml is not valid YAML (line 3"),
     ("run train.ipynb -f list.yaml", "list.yaml does not map names to values"),

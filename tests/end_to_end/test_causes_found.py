@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -28,43 +29,25 @@ def explained(bench: Bench, **conditions: Any) -> Explanation:
     return explain(run, asked, laboratory, packages=packages_today(run.environment))
 
 
-@pytest.fixture
-def captured(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    """A notebook that reads data, uses a module of the project, and looks at the clock, captured."""
-    (bench.project / "helper.py").write_text("FACTOR = 2\n")
-    (bench.project / "data.csv").write_text("1\n2\n3\n")
-    bench.notebook(
-        "work.ipynb",
-        "from helper import FACTOR",
-        "total = sum(int(line) for line in open('data.csv'))",
-        "print(total * FACTOR)",
-        "print(open('data.csv').name)",
-    )
-    bench.commit()
-    bench.reprokit("run", "work.ipynb")
-    monkeypatch.setenv("REPROKIT_CACHE", str(bench.cache))
-    monkeypatch.setenv("REPROKIT_LOCK", "never")
-    return bench
-
-
-def test_data_and_code_that_were_edited_are_told_apart(captured: Bench) -> None:
-    (captured.project / "data.csv").write_text("1\n2\n4\n")
-    found = explained(captured, data="current")
-    assert (found.cause, found.how, found.cell) == ("data", "restored", 2)
-    (captured.project / "data.csv").write_text("1\n2\n3\n")
-    (captured.project / "helper.py").write_text("FACTOR = 3\n")
-    found = explained(captured, code="current", data="current")
-    assert (found.cause, found.how) == ("code", "restored")
-
-
 def test_the_clock_is_found_by_the_command(bench: Bench) -> None:
     bench.notebook("clock.ipynb", "import time", "x = 1", "print(int(time.time()) // 2)", "print('after')")
     bench.commit()
     bench.reprokit("run", "clock.ipynb")
-    found = json.loads(bench.reprokit("explain", "latest", "--env", "current", "--json", code=1))
-    assert (found["cause"], found["how"], found["cell"]) == ("time", "restored", 3)
-    told = bench.reprokit("explain", "latest", "--env", "current", "--resume", code=1)
-    assert "with the recorded time, the replay is the same" in told
+    asked = ("explain", "latest", "--env", "current")
+    hasty = json.loads(bench.reprokit(*asked, "--budget", "0", "--json", code=1))
+    assert (hasty["cause"], hasty["how"], hasty["complete"]) == ("time", "evidence", False)
+    assert len(hasty["experiments"]) == 1
+    command = [sys.executable, "-m", "reprokit", *asked, "--resume", "--verbose"]
+    done = subprocess.run(command, cwd=bench.project, env=bench.environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "with the recorded time, the replay is the same" in done.stdout
+    assert [line.rpartition(": ")[2] for line in done.stderr.splitlines()] == [
+        "environment current, clock recorded",  # the first replay was made before
+        "environment current, clock recorded, once more",
+    ]
+    found = json.loads(bench.reprokit(*asked, "--resume", "--json", code=1))
+    assert (found["cause"], found["how"], found["cell"], found["complete"]) == ("time", "restored", 3, True)
+    assert found["experiments"][0] == hasty["experiments"][0]
     assert len(found["experiments"]) == 3  # as asked, and twice with the recorded time, up to the cell alone
     assert [one["changed"].get("until") for one in found["experiments"]] == [None, 3, 3]
     page = bench.project / "verdict.html"

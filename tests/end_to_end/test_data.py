@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from workbench import Bench
 
 from reprokit.records import Run
@@ -15,27 +14,28 @@ def reads(run: Run, cell: int) -> dict[str, tuple[str, bool]]:
     return {use.path: (use.stored, use.own) for use in run.cells[cell - 1].reads}
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "mv data/a.csv data/b.csv && wc -c data/b.csv",
-        "echo more >> data/a.csv && cat data/a.csv",
-        "sed -i s/one/two/ data/a.csv && cat data/a.csv",
-        "cat data/a.csv && rm data/a.csv",
-        "sort -o data/a.csv data/a.csv && cat data/a.csv",
-    ],
-)
-def test_a_shell_command_that_changes_its_input(command: str, bench: Bench) -> None:
+def test_shell_commands_that_change_their_input(bench: Bench) -> None:
+    commands = [
+        "mv data/1/a.csv data/1/b.csv && wc -c data/1/b.csv",
+        "echo more >> data/2/a.csv && cat data/2/a.csv",
+        "sed -i s/one/two/ data/3/a.csv && cat data/3/a.csv",
+        "cat data/4/a.csv && rm data/4/a.csv",
+        "sort -o data/5/a.csv data/5/a.csv && cat data/5/a.csv",
+    ]
     (bench.project / ".gitignore").write_text("data/\n")  # so that no snapshot of the code brings it back
-    (bench.project / "data").mkdir()
-    (bench.project / "data/a.csv").write_text("one\n")
-    bench.notebook("work.ipynb", f"!{command}")
+    inputs = [bench.project / f"data/{number}/a.csv" for number in range(1, len(commands) + 1)]
+    for path in inputs:
+        path.parent.mkdir(parents=True)
+        path.write_text("one\n")
+    bench.notebook("work.ipynb", *(f"!{command}" for command in commands))
     bench.commit()
     bench.reprokit("run", "work.ipynb")
     run = bench.latest()
-    assert reads(run, 1)["data/a.csv"] == ("object", False)
-    assert run.gaps == () or not any(gap.blocks for gap in run.gaps), run.gaps
-    (bench.project / "data/a.csv").unlink(missing_ok=True)
+    for number in range(1, len(commands) + 1):
+        assert reads(run, number)[f"data/{number}/a.csv"] == ("object", False)
+    assert not any(gap.blocks for gap in run.gaps), run.gaps
+    for path in inputs:
+        path.unlink(missing_ok=True)
     assert bench.verdict("latest")["verdict"] == "identical"
 
 

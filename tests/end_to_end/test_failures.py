@@ -14,6 +14,9 @@ import nbformat
 import pytest
 from workbench import Bench
 
+from reprokit.notebook import engine
+from reprokit.store.store import Store
+
 READ = "text = open('data.txt').read()\nprint(text)"
 DRAW = "import random\nprint(random.random())"
 
@@ -220,6 +223,17 @@ def test_a_cell_that_takes_too_long_is_recorded_as_such(bench: Bench) -> None:
     bench.notebook("work.ipynb", "x = 1", "import time\ntime.sleep(600)", "print('never')")
     bench.reprokit("run", "work.ipynb", "--timeout", "6", code=1)  # enough for the first cell
     run = bench.latest()
+    assert run.status == "interrupted"
+    assert "longer than" in str(run.reason)
+    assert [cell.status for cell in run.cells] == ["done", "interrupted"]
+
+
+def test_a_cell_that_cannot_be_interrupted_is_ended(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel does not answer any more: the parent's record says how it ended."""
+    deaf = "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\ntime.sleep(600)"
+    path = bench.notebook("work.ipynb", "x = 1", deaf)
+    monkeypatch.setattr(engine, "_AFTER_INTERRUPT_S", 1)
+    run = engine.run_notebook(Store.open(bench.project), path, timeout=6)
     assert run.status == "interrupted"
     assert "longer than" in str(run.reason)
     assert [cell.status for cell in run.cells] == ["done", "interrupted"]

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from importlib.metadata import distribution
 from pathlib import Path
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from uv import find_uv_bin
 from workbench import REPOSITORY, UV_CACHE, Bench
 
@@ -30,6 +34,20 @@ def package(folder: Path, name: str, answer: int) -> Path:
     return folder
 
 
+def needed(*names: str) -> str:
+    """Return the part of the lock that these distributions need, themselves and with all that they need."""
+    wanted, waiting = set[str](), [Requirement(name) for name in names]
+    while waiting:
+        requirement = waiting.pop()
+        name = canonicalize_name(requirement.name)
+        if name not in wanted and (requirement.marker is None or requirement.marker.evaluate({"extra": ""})):
+            wanted.add(name)
+            waiting += map(Requirement, distribution(name).requires or ())
+    lock = (REPOSITORY / "requirements-dev.txt").read_text()
+    parts = re.split(r"^(?=[a-z0-9]\S*==)", lock, flags=re.MULTILINE)
+    return "".join(part for part in parts if canonicalize_name(part.partition("==")[0]) in wanted)
+
+
 def uv(*arguments: object) -> None:
     command = [find_uv_bin(), "--quiet", *map(str, arguments)]
     subprocess.run(command, check=True, env={**os.environ, "UV_CACHE_DIR": UV_CACHE}, capture_output=True)
@@ -42,7 +60,8 @@ def test_editable_and_local_packages_come_back(bench: Bench, tmp_path: Path) -> 
     outside = package(tmp_path / "outside", "outside", 2)
     built = package(tmp_path / "built", "built", 3)
     uv("venv", "--python", sys.executable, tmp_path / "env")
-    lock = REPOSITORY / "requirements-dev.txt"
+    lock = tmp_path / "lock.txt"
+    lock.write_text(needed("reprokit", "hatchling", "editables"))
     uv("pip", "install", "--python", python, "--require-hashes", "--no-deps", "-r", lock)
     install = ("pip", "install", "--python", python, "--no-deps", "--no-build-isolation")
     uv(*install, built, REPOSITORY)

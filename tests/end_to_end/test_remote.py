@@ -87,6 +87,6 @@ def test_a_session_that_read_from_a_server_is_repeated_while_the_server_has_the_
     first = verdict["first_divergence"]
     assert (first["cell"], first["cause"], first["difference"]) == (
         by_source["import pandas as pd"].seq,
-        "data",
+        "network",
         f"{prices.url} changed",
     )

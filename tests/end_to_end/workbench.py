@@ -6,13 +6,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import nbformat
 from jupyter_client.manager import start_new_kernel
 from uv import find_uv_bin
+from warm import Warm
 
 from reprokit.records import Run
 from reprokit.store.store import Store
@@ -26,9 +27,10 @@ UV_CACHE = os.environ.get("UV_CACHE_DIR") or str(Path.home() / ".cache" / "uv")
 class Bench:
     """A project under git, and what a user does in it."""
 
-    def __init__(self, project: Path, cache: Path) -> None:
+    def __init__(self, project: Path, cache: Path, warm: Warm | None = None) -> None:
         self.project = project
         self.cache = cache
+        self._warm = warm
 
     @property
     def environ(self) -> dict[str, str]:
@@ -37,17 +39,17 @@ class Bench:
 
     def reprokit(self, *arguments: str, code: int = 0, cwd: Path | None = None) -> str:
         """Run the command line and return what it printed."""
-        done = subprocess.run(
-            [sys.executable, "-m", "reprokit", *arguments],
-            cwd=cwd or self.project,
-            env=self.environ,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        run = self.cold if self._warm is None else self._warm.run
+        done = run(arguments, cwd or self.project, self.environ)
         assert done.returncode == code, f"{arguments} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
         assert "Traceback (most recent call last)" not in done.stderr, done.stderr
         return done.stdout
+
+    @staticmethod
+    def cold(arguments: Sequence[str], cwd: Path, environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+        """Run the command line as a shell does, in an interpreter that has imported nothing yet."""
+        command = [sys.executable, "-m", "reprokit", *arguments]
+        return subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, check=False)
 
     def verdict(self, *arguments: str, code: int = 0) -> dict[str, Any]:
         """Replay and return the verdict."""

@@ -4,8 +4,8 @@
 
 ``plain`` runs the cells without reprokit; ``record`` tells which functions a session calls, and how often.
 ``each`` reads lines of NAME EXCEPTION NTH: a session for each, in which that function raises at its NTH call
-(0: at every call). ``turns`` reads lines of NAME EXCEPTION …: a session for each, in which the functions named
-take turns to fail, each for all cells once. ``worlds`` reads names of BEFORE and AFTER. A line of JSON for
+(0: at every call). ``turns`` reads lines of NAME EXCEPTION NTH …: a session for each, in which the functions
+named take turns to fail, each for all cells once. ``worlds`` reads names of BEFORE and AFTER. A line of JSON for
 each tells what the cells did, what was shown, and what the record says.
 """
 
@@ -196,14 +196,14 @@ def _members(module):
             yield "", name, inspect.unwrap(thing) if callable(thing) else thing
 
 
-def _shell(tracebacks="Context"):
+def _shell(tracebacks="Plain"):  # all frames and no source: that would take half of the time of all these cells
     shell = InteractiveShell()
     shell.history_manager.enabled = False
     shell.InteractiveTB.set_mode(tracebacks)
     return shell
 
 
-def session(gates=(), start="%repro start faulty", world="", tracebacks="Context") -> dict:
+def session(gates=(), start="%repro start faulty", world="", tracebacks="Plain") -> dict:
     """Run the cells in a new shell and return what they did."""
     shell = _shell(tracebacks)
     sys.stdin = io.StringIO("Ada\n")
@@ -228,24 +228,28 @@ def session(gates=(), start="%repro start faulty", world="", tracebacks="Context
     return told
 
 
-def turns(names, exceptions) -> dict:
+def turns(orders) -> dict:
     """Run the cells once for each function, which fails meanwhile, all in one session."""
-    shell = _shell("Plain")  # all frames and no source: that would take half of the time of all these cells
+    shell = _shell()
     told = {"own": [], "verbs": [], "turns": {}, "failures": 0}
     for verb in ("%load_ext reprokit", "%repro start turns", "1"):
         told["verbs"].append(_run(shell, verb, told))
     known = functions()
-    for name, exception in zip(names, exceptions, strict=True):
+    for name, exception, nth in orders:
         sys.stdin = io.StringIO("Ada\n")
         gate = Gate(known[name])
-        gate.close(lambda call, exception=exception: EXCEPTIONS[exception]())
-        told["turns"][name] = [_run(shell, cell, told) for cell in CELLS]
+        gate.close(_failing(exception, nth))
+        told["turns"][f"{name} {exception} {nth}"] = [_run(shell, cell, told) for cell in CELLS]
         gate.open()
         told["failures"] += gate.failures
     told["verbs"].append(_run(shell, "%repro stop", told))
     told["threads"] = [one.name for one in threading.enumerate() if one.name.startswith("reprokit")]
     told["input"] = builtins.input.__name__
     return told
+
+
+def _failing(exception: str, nth: str):
+    return lambda call: EXCEPTIONS[exception]() if int(nth) in (0, call) else None
 
 
 def _run(shell, cell, told) -> list[str]:
@@ -317,7 +321,7 @@ def recorded(project: Path) -> dict[str, int]:
 
     def count():
         gates = {name: Gate(function) for name, function in functions().items()}
-        told = session([(gate, lambda call: None) for gate in gates.values()])
+        told = session([(gate, lambda call: None) for gate in gates.values()], tracebacks="Context")
         in_cells = [name for name, called in zip(gates, told["called"], strict=True) if called]
         calls = {name: gate.calls for name, gate in gates.items() if gate.calls}
         return {**told, "calls": calls, "in_cells": in_cells}
@@ -332,7 +336,7 @@ def in_world(project: Path, name: str):
 
 def in_turns(project: Path, *order: str):
     """Start a session in which one function after the other fails; return its child."""
-    return in_child(project, lambda: turns(order[::2], order[1::2]))
+    return in_child(project, lambda: turns(zip(order[::3], order[1::3], order[2::3], strict=True)))
 
 
 def injected(project: Path, name: str, exception: str, nth: str):
@@ -340,7 +344,7 @@ def injected(project: Path, name: str, exception: str, nth: str):
 
     def work():
         gate = Gate(functions()[name])
-        told = session([(gate, lambda call: EXCEPTIONS[exception]() if int(nth) in (0, call) else None)])
+        told = session([(gate, _failing(exception, nth))])
         return {**told, "failures": gate.failures}
 
     return in_child(project, work)
@@ -350,8 +354,8 @@ def main() -> None:
     """Do what the command line asks for, and print what came of it."""
     project = Path(sys.argv[1])
     if sys.argv[2] == "plain":
-        quick = result(in_child(project, lambda: session(start="", tracebacks="Plain")))
-        print(json.dumps({**result(in_child(project, lambda: session(start=""))), "turns": quick["cells"]}))
+        full = result(in_child(project, lambda: session(start="", tracebacks="Context")))
+        print(json.dumps({**result(in_child(project, lambda: session(start=""))), "context": full["cells"]}))
     elif sys.argv[2] == "record":
         print(json.dumps(recorded(project)))
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from strategies_runs import Case, cases, pairs
 
@@ -128,7 +128,6 @@ CHANGES: dict[str, tuple[str, object, object]] = {  # what is told → the field
 }
 
 
-@settings(max_examples=40)
 @given(cases(min_cells=1), st.sampled_from(sorted(CHANGES)), st.data())
 def test_a_changed_field_of_a_cell_is_reported(case: Case, what: str, data: st.DataObject) -> None:
     index = data.draw(st.integers(0, len(case.run.cells) - 1))
@@ -138,7 +137,6 @@ def test_a_changed_field_of_a_cell_is_reported(case: Case, what: str, data: st.D
     reported(left, left.with_cell(index, **{name: after}), what)
 
 
-@settings(max_examples=40)
 @given(cases(), st.sampled_from(["params", "assumptions", "artifacts"]))
 def test_a_changed_field_of_a_run_is_reported(case: Case, name: str) -> None:
     sides: dict[str, tuple[object, object, str]] = {
@@ -155,7 +153,6 @@ def test_a_changed_field_of_a_run_is_reported(case: Case, name: str) -> None:
     reported(left, dataclasses.replace(case.run, **{name: after}), what)
 
 
-@settings(max_examples=40)
 @given(pairs())
 def test_every_divergence_is_an_origin_or_follows_from_an_earlier_one(pair: tuple[Case, Case]) -> None:
     a, b = pair
@@ -174,7 +171,6 @@ def test_every_divergence_is_an_origin_or_follows_from_an_earlier_one(pair: tupl
     assert first is None or first.cell == next(cell.cell for cell in verdict.cells if cell.verdict == "diverged")
 
 
-@settings(max_examples=40)
 @given(pairs(), st.floats(0, 1), st.floats(0, 1))
 def test_tolerance_only_widens(pair: tuple[Case, Case], one: float, other: float) -> None:
     a, b = pair

@@ -66,7 +66,7 @@ def stream(value: str, name: str = "stdout") -> dict[str, Any]:
 
 
 def one_cell(outputs: str | None = None, **fields: Any) -> Run:
-    cell = Cell(**{"seq": 1, "source": "f()", "status": "done", "outputs": outputs, **fields})
+    cell = Cell(**{"seq": 1, "source": "from tools import f\nf()", "status": "done", "outputs": outputs, **fields})
     return Run(id="run-a", status="done", cells=(cell,))
 
 
@@ -141,6 +141,25 @@ def test_a_long_output_comes_with_a_diff_from_its_first_change(objects: Objects)
     assert len(difference.detail.splitlines()) <= 41
 
 
+def test_what_is_shown_is_not_what_is_seen_past(objects: Objects) -> None:
+    """Neither an address nor a colour is the difference when a number is."""
+    sides = [f"\x1b[0;31m<A at 0x7f{n}0a2b3c4d0>\x1b[0m\nrows 1\nscore 0.9{n}\n" for n in range(2)]
+    (difference,) = both(objects, *map(stream, sides)).cells[0].differences
+    assert (difference.before, difference.after) == ("score 0.90", "score 0.91")
+    assert "0x7f" not in difference.detail
+    assert "\x1b" not in difference.detail
+    a, b = (one_cell(objects.outputs(stream(side))) for side in sides)
+    (difference,) = compare(a, b, objects.read, Comparison(exact=True)).cells[0].differences
+    assert "0x7f0" in difference.before
+
+
+def test_the_cause_is_not_hidden_by_what_is_seen_past(objects: Objects) -> None:
+    sides = [f"<Model at 0x7f10a2b3c4d{n}> of 2026-05-03 14:02:1{n}" for n in range(2)]
+    verdict = both(objects, *map(text, sides))
+    assert verdict.first_divergence is not None
+    assert verdict.first_divergence.cause == "time"
+
+
 def test_an_output_that_is_not_there(objects: Objects) -> None:
     a, b = one_cell(objects.outputs(stream("x"))), one_cell(None)
     (difference,) = compare(a, over(b), objects.read).cells[0].differences
@@ -167,6 +186,7 @@ EQUIVALENT = [
     ("memory addresses", "<A object at 0x7f10a2b3c4d0>", "<A object at 0x7f99123456aa>"),
     ("memory addresses", "ptr 0x7f10a2b3c4d0", "ptr 0x7f99123456aa"),
     ("object ids", "id: 139637976727600", "id: 140737488355000"),
+    ("process ids", "PID = 3246 , args = 1", "PID = 4435 , args = 1"),
     ("durations", "Wall time: 3.21 ms", "Wall time: 1min 2s"),
     (
         "durations",

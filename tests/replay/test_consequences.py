@@ -140,6 +140,38 @@ def test_a_generator_that_had_diverged(pair: Pair) -> None:
     assert pair.origins() == {1: None, 2: None, 3: 1, 5: None}
 
 
+def test_what_had_diverged_before_any_cell_showed_it(pair: Pair) -> None:
+    pair.cell("import time\nbegan = time.time()\nplain = [1, 2]", "", "")
+    pair.cell("age = began % 7", "", "")
+    pair.cell("print(age)", "1", "2").cell("print(began % 5)", "3", "4").cell("print(plain)", "[1]", "[2]")
+    assert pair.origins() == {3: None, 4: 3, 5: None}
+    assert [cell.cause for cell in pair.verdict().cells if cell.cause] == ["time", "hidden-state"]
+
+
+def test_a_value_that_no_cell_changed(pair: Pair) -> None:
+    pair.cell("prices = [1, 20]\nlimit = 15", "", "")
+    pair.cell("kept = [p for p in prices if p > limit]\nprint(kept)", "[20]", "[1, 20]")
+    pair.cell("print(len(kept))", "1", "2").cell("print(limit)", "15", "0")
+    assert pair.origins() == {2: None, 3: 2, 4: 2}
+    assert pair.verdict().cells[1].cause == "hidden-state"
+
+
+def test_a_helper_that_was_edited_is_one_origin(pair: Pair) -> None:
+    pair.cell("import helper", "", "").cell("print(helper.one())", "1", "2").cell("print(helper.two())", "3", "4")
+    a, b = (Run(id=name, cells=tuple(cells)) for name, cells in (("a", pair.left), ("b", pair.right)))
+    verdict = compare(a, b, pair.read, code=("notes.md", "helper.py"))
+    assert [(cell.cause, cell.consequence_of) for cell in verdict.cells] == [(None, None), ("code", None), (None, 2)]
+    other = compare(a, b, pair.read, code=("notes.md",))
+    assert other.first_divergence is not None
+    assert other.first_divergence.cause == "nondeterminism"
+
+
+def test_a_draw_of_its_own_is_no_consequence(pair: Pair) -> None:
+    pair.cell("x = [id(0)]\nprint(x)", "1", "2")
+    pair.cell("print(sample(x))", "1", "2", random=(states("a", "b"), states("c", "d")))
+    assert pair.origins() == {1: None, 2: None}
+
+
 def test_clocks_and_tokens_are_of_the_cell_that_reads_them(pair: Pair) -> None:
     pair.cell("x = draw()\nprint(x)", "1", "2")
     pair.cell("print(x.now(), datetime.now())", "2026-05-03 14:02", "2026-05-04 09:00")

@@ -28,6 +28,7 @@ class World:
     steady: Callable[[Conditions], bool] = lambda conditions: True
     cause: str = "nondeterminism"
     room: int = 1000
+    wanted: bool = True
     asked: list[Conditions] = field(default_factory=list)
     _made: dict[str, Conditions] = field(default_factory=dict)
 
@@ -42,6 +43,9 @@ class World:
             return Tried(experiment=Experiment(**told, outcome="same"))
         first = Divergence(cell=2, cause=self.cause, difference="output: 1 → 2")
         return Tried(experiment=Experiment(**told, outcome="diverged", cell=2), divergence=first)
+
+    def refused(self, replay: str) -> bool:
+        return self.wanted
 
     def alike(self, one: str, other: str) -> bool:
         return one == other or all(self.steady(self._made[name]) for name in (one, other))
@@ -107,7 +111,57 @@ def test_what_nothing_stills_is_nondeterminism_unless_the_records_say_more() -> 
 def test_what_is_steady_and_not_restored_is_left_to_the_records() -> None:
     found = explain(RUN, Conditions(), World(lambda conditions: False, cause="hardware"))
     assert (found.cause, found.how, found.stable) == ("hardware", "evidence", True)
-    assert explain(RUN, Conditions(), World(lambda conditions: False)).cause == "hidden-state"
+    found = explain(RUN, Conditions(), World(lambda conditions: False))
+    assert (found.cause, found.how, found.stable) == ("unknown", "", True)
+
+
+def test_two_that_are_alike_by_luck_show_nothing() -> None:
+    lucky = World(lambda conditions: False)
+    answers = iter([False, True, False, *[False] * 20])  # the same again, then one thread, and that once more
+    lucky.alike = lambda one, other: next(answers)  # type: ignore[method-assign]
+    found = explain(RUN, Conditions(), lucky)
+    assert (found.cause, found.how) == ("nondeterminism", "repeated")
+
+
+@pytest.mark.parametrize(("wanted", "how"), [(True, "refused"), (False, "evidence")])
+def test_the_network_is_shown_by_what_is_refused(wanted: bool, how: str) -> None:
+    asked = Run(id=RUN.id, cells=(Cell(seq=1, source="x"), Cell(seq=2, source="y", network=("example.org",))))
+    restless = World(lambda conditions: False, lambda conditions: False, cause="network", wanted=wanted)
+    found = explain(asked, Conditions(), restless)
+    assert (found.cause, found.how) == ("network", how)
+
+
+def test_what_is_ruled_out_is_not_blamed() -> None:
+    def repeat(conditions: Conditions, again: int) -> Tried:
+        cause = "environment" if conditions.environment == "current" else "hardware"
+        told: dict[str, Any] = {"changed": conditions.changed(), "again": again, "replay": repr(conditions)}
+        experiment = Experiment(**told, outcome="diverged", cell=2)
+        return Tried(experiment=experiment, divergence=Divergence(cell=2, cause=cause, difference="output: 1 → 2"))
+
+    world = World(lambda conditions: False)
+    world.repeat = repeat  # type: ignore[method-assign]
+    world.alike = lambda one, other: True  # type: ignore[method-assign]
+    found = explain(RUN, Conditions(environment="current"), world)
+    assert (found.cause, found.how) == ("hardware", "evidence")
+
+
+def test_a_clock_that_is_put_back_in_vain_is_no_cause() -> None:
+    found = explain(RUN, Conditions(), World(lambda conditions: False, cause="time"))
+    assert (found.cause, found.stable) == ("unknown", True)
+    found = explain(RUN, Conditions(), World(lambda conditions: False, lambda conditions: False, cause="time"))
+    assert (found.cause, found.how) == ("time", "evidence")  # the milliseconds since a cell began
+
+
+def test_configuration_that_comes_back_with_the_data_is_told_as_such() -> None:
+    world = World(lambda conditions: conditions.data == "recorded", cause="config")
+    found = explain(RUN, Conditions(data="current"), world)
+    assert (found.cause, found.how) == ("config", "restored")
+
+
+def test_versions_that_were_asked_for_are_narrowed_down() -> None:
+    asked = Conditions(environment="locked", packages={"six": "1.15.0", "numpy": "2.1.0", "pandas": "2.0.0"})
+    world = World(lambda conditions: "numpy" not in conditions.packages, cause="environment")
+    assert explain(RUN, asked, world).packages == ("numpy absent → 2.1.0",)
 
 
 def test_versions_are_narrowed_down_to_those_that_matter() -> None:

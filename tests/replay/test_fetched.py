@@ -46,11 +46,11 @@ def test_the_same_bytes_or_the_same_version_are_the_same(other: RemoteUse) -> No
         changed(digest=None, version='ETag "2"'),
     ],
 )
-def test_other_data_diverges_and_data_is_the_cause(other: RemoteUse) -> None:
+def test_other_data_diverges_and_the_network_is_the_cause(other: RemoteUse) -> None:
     verdict = compare(run(READ), run(other), nothing)
     assert verdict.verdict == "diverged"
     assert verdict.first_divergence is not None
-    assert (verdict.first_divergence.cause, verdict.first_divergence.difference) == ("data", f"{URL} changed")
+    assert (verdict.first_divergence.cause, verdict.first_divergence.difference) == ("network", f"{URL} changed")
 
 
 def test_order_does_not_matter_and_what_only_one_side_asked_for_is_told_alone() -> None:

@@ -536,6 +536,7 @@ def test_runs_json_has_exactly_the_documented_keys() -> None:
         "metrics": {"accuracy": 0.9123456789},
         "tags": {"team": "ml"},
         "replay_of": None,
+        "reuse_of": None,
         "pin": None,
         "capture": {"tier": "watch", "complete": False},
         "replayable": False,

@@ -18,7 +18,8 @@ _TIMES = re.compile(
     r"|\bdatetime\.(?:datetime|date|time)\([\d, ]+\)"
     rf"|\b1[5-9]\d{{8}}(?:\.\d+)?\b|{SPAN}"
 )
-_TOKENS = re.compile(rf"{UUID}|\b[0-9a-f]{{16,}}\b|'?b'[^'\n]{{8,}}'")
+# The digits of a number are no token.
+_TOKENS = re.compile(rf"{UUID}|(?<!\.)\b(?=\d*[a-f])[0-9a-f]{{16,}}\b|'?b'[^'\n]{{8,}}'")
 
 
 def looks_like_clock(left: str, right: str) -> bool:
@@ -31,7 +32,13 @@ def looks_like_clock(left: str, right: str) -> bool:
 
 
 def looks_like_token(left: str, right: str) -> bool:
-    """Return whether two texts differ only in UUIDs and other random tokens."""
+    """Return whether two texts differ only in UUIDs and other random tokens.
+
+    >>> looks_like_token("key 9f8e7d6c5b4a39281706", "key 0a1b2c3d4e5f60718293")
+    True
+    >>> looks_like_token("2.0096023429777494", "2.0096023429777943")
+    False
+    """
     return left != right and _TOKENS.sub("<t>", left) == _TOKENS.sub("<t>", right)
 
 

@@ -16,7 +16,7 @@ from reprokit.replay.typed.numbers import changed_numbers, close_texts
 from reprokit.replay.typed.outcome import How, Outcome, Places
 from reprokit.replay.typed.shown import first_change, line_diff, unlike_lines
 
-__all__ = ["SPAN", "Rule", "anywhere", "compare_text", "same_text", "seen_past", "text_of", "told"]
+__all__ = ["SPAN", "Rule", "anywhere", "compare_text", "essence", "same_text", "seen_past", "text_of", "told"]
 
 
 class Rule(NamedTuple):
@@ -147,6 +147,7 @@ _TEXT = (
         _substitute((r"\bat 0x[0-9a-fA-F]{9,16}\b", "at <address>"), (r"\b0x7f[0-9a-f]{10}\b", "<address>")),
     ),
     Rule("object ids", _object_ids),
+    Rule("process ids", _substitute((r"(?i)\b(pid|process id)\b([\s=:(]{1,4})\d{1,7}\b", r"\1\2<pid>"))),
     Rule(
         "cell numbers",
         _substitute((r"\b(Cell|Input) In ?\[\d+\]", r"\1 In"), (r"<ipython-input-\d+-\w+>", "<input>")),
@@ -229,7 +230,18 @@ def compare_text(left: bytes, right: bytes, how: How, kind: str = "text") -> Out
     except UnicodeDecodeError:
         return Outcome(detail="compared by bytes: it is not UTF-8")
     used = same_text(ours, theirs, kind, how)
-    return Outcome(rules=used) if used is not None else told(ours, theirs)
+    return Outcome(rules=used) if used is not None else told(*essence(ours, theirs, kind, how))
+
+
+def essence(left: str, right: str, kind: str | None, how: How) -> tuple[str, str]:
+    """Return two texts that differ without what the rules see past, so that it is not shown as the difference.
+
+    >>> essence("<A at 0x7f10a2b3c4d0> 1", "<A at 0x7f9912345678> 2", "text", How())
+    ('<A at <address>> 1', '<A at <address>> 2')
+    """
+    rules = () if how.comparison.exact or max(len(left), len(right)) > _SHOWN else _KINDS.get(kind or "", ())
+    ours, theirs = _rewritten(left, rules, how.here), _rewritten(right, rules, how.there)
+    return (ours, theirs) if ours != theirs else (left, right)
 
 
 def text_of(content: bytes) -> str:
