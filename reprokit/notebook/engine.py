@@ -22,6 +22,7 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine
 from papermill.log import logger
 
+from reprokit.capture import redact
 from reprokit.errors import UsageError
 from reprokit.notebook.kernel import AgentKernelManager
 from reprokit.notebook.parent import NO_AGENT, Order, ParentRecord, Progress, silent
@@ -216,6 +217,12 @@ class Engine(NBClientEngine):  # type: ignore[misc]
             reason = f"the kernel died while cell {record.seq} ran" + (f": {said}" if said else "")
             _mark(nb_man.nb, record, error)
             raise
+        except RuntimeError as error:
+            if record.seq is not None:
+                raise
+            said = record.last_words()
+            reason = "the kernel did not start" + (f": {said}" if said else f" ({error})")
+            raise DeadKernelError(reason) from error
         except CellTimeoutError as error:
             reason = f"cell {record.seq} took longer than it was allowed"
             _mark(nb_man.nb, record, error)
@@ -270,7 +277,8 @@ def _repair(notebook: Any) -> None:
 def _plain_order(notebook: Any, input_path: str | None) -> Order:
     """Return the order for a notebook that papermill was asked to run by somebody else."""
     store = Store.open()
-    header: dict[str, Any] = {"params": dict(notebook.metadata.get("papermill", {}).get("parameters", {}))}
+    params = notebook.metadata.get("papermill", {}).get("parameters", {})
+    header: dict[str, Any] = {"params": {key: redact.value(key, value) for key, value in params.items()}}
     if input_path and Path(input_path).exists():
         header["notebook"] = _relative(Path(input_path), store)
     return Order(store=store, header=header, variables=fixed_hash_seed())

@@ -78,6 +78,19 @@ def read_only(bench: Bench, script: str) -> subprocess.CompletedProcess[str]:
         bench.project.chmod(0o755)
 
 
+def test_a_kernel_that_does_not_start(bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It is told with the kernel's own words, and recorded as a run that was cut off."""
+    folder = tmp_path / "kernels" / "broken"
+    folder.mkdir(parents=True)
+    argv = [sys.executable, "-c", "import sys; sys.exit('libfoo.so: cannot be opened')", "{connection_file}"]
+    (folder / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "broken", "language": "python"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    bench.notebook("work.ipynb", "1")
+    said = bench.reprokit("run", "work.ipynb", "--kernel", "broken", code=1)
+    assert "the kernel did not start: libfoo.so: cannot be opened" in said
+    assert bench.latest().status == "interrupted"
+
+
 def test_data_above_the_limit_is_a_gap_and_replays_while_it_is_there(bench: Bench) -> None:
     """Only the digest of a large file is kept; when the file is gone the replay says so before it runs anything."""
     (bench.project / "pyproject.toml").write_text('[tool.reprokit]\nstore_limit = "1 kB"\nsnapshot_limit = "1 kB"\n')
