@@ -15,6 +15,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 
 __all__ = ["PARENT", "VARIABLE", "die_with", "enter", "enter_if_asked"]
@@ -44,7 +45,7 @@ def enter_if_asked() -> None:
         os.chdir(asked["cwd"])
 
 
-def enter(mounts: list[list[str]], stage: str, covers: list[list[str]]) -> None:
+def enter(mounts: list[list[str]], stage: str, covers: Sequence[list[str]] = ()) -> None:
     """Mount each source over its target, in their order, where only this process and its children see it.
 
     Args:

@@ -16,6 +16,14 @@ from reprokit.capture import interrupts
 from reprokit.capture.interrupts import Held, Owed, deliver
 
 
+@pytest.fixture(autouse=True)
+def _heard() -> Iterator[None]:
+    """A shell lets what runs in its background ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupt() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 

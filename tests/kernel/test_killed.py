@@ -14,6 +14,7 @@ def test_kill_in_the_middle_of_a_cell(new_kernel: Kernel) -> None:
     kernel.run("%repro start killed")
     for number in range(5):
         kernel.run(f"open('out{number}.txt', 'w').write('{number}')\nprint('cell {number}')\n{number} * 10")
+    kernel.run("%repro status")  # until then files may be named and not hashed yet: that is done in the background
     assert kernel.record("killed").status == "running"
     kernel.send("import time\nprint('open', flush=True)\ntime.sleep(60)")
     kernel.wait_for_text("open")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from planted_table import named
 from planting import plant
-from table import named
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from table import CASES, rows, text
+from planted_table import CASES, rows, text
 
 CAUSES = (
     "code", "data", "environment", "config", "randomness", "time", "network", "parallelism", "hash-order", "hardware",

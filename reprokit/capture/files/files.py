@@ -213,7 +213,7 @@ class Files:
         self._handles.look(merge.opened)
         if observers.watch is not None:
             # While a run is being started, it is the agent that reads: configuration, and the tree for the snapshot.
-            reads = not observers.is_exact and not only_starts(self._source)
+            reads = not observers.is_exact and not (self._source and only_starts(self._source))
             if drained := observers.watch.drain(reads=reads):
                 self._see_tree(drained)
             if observers.has_overflowed():

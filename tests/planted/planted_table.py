@@ -1,4 +1,4 @@
-"""All planted differences, and how many of them the tool tells right: ``python table.py [WORDS…] [--out FILE]``."""
+"""All planted differences, and how many the tool tells right: ``python planted_table.py [WORDS…] [--out FILE]``."""
 
 from __future__ import annotations
 
