@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -163,6 +164,10 @@ def _environment(run: Run, candidate: Candidate) -> list[str]:
     now = candidate.environment
     if now is None or run.environment.fingerprint == now.fingerprint:
         return []
+    if now.prefix == sys.prefix:  # what had been changed by hand then may be so still: look at that as well
+        now = environment.current(run.environment)
+        if run.environment.fingerprint == now.fingerprint:
+            return []
     found = environment.differences(run.environment, now)
     more = [f"… and {len(found) - _NAMED} more packages"] if len(found) > _NAMED else []
     return [*found[:_NAMED], *more] or ["the environment changed"]

@@ -223,6 +223,8 @@ class _Judge:
         if recorded.prefix != today.prefix and Path(recorded.executable).exists():
             return  # it runs in another environment of this machine, which nobody asked about
         changes = environment.differences(recorded, today)
+        if changes:  # what had been changed by hand then may be so still: that is not looked at for nothing
+            changes = environment.differences(recorded, environment.current(recorded))
         yield from (Reason(cause="environment", text=change) for change in changes[:_NAMED])
         if len(changes) > _NAMED:
             yield Reason(cause="environment", text=f"and {len(changes) - _NAMED} more changes of packages")
