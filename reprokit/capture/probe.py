@@ -49,6 +49,13 @@ class Replayed:
         return {Path(place) if Path(place).is_dir() else Path(place).parent for place in self.places.values()}
 
 
+class Later(Protocol):
+    """Takes work for the background."""
+
+    def __call__(self, work: Callable[[], None], /, patient: bool = False) -> None:
+        """Have it done: soon, or when the user has their answer."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """What a probe may use.
@@ -59,7 +66,7 @@ class Context:
         settings: the project's settings.
         namespace: returns the user's variables.
         emit: writes a patch for a cell (or for the run, with None) from any thread.
-        later: hands a piece of work to the background thread.
+        later: hands a piece of work to the background thread (as ``Worker.submit``).
         gap: records that something could not be observed.
         ignored: folders whose files are never data (the store, the environment).
         replayed: the recorded cells when this run is a replay.
@@ -71,7 +78,7 @@ class Context:
     settings: Settings
     namespace: Callable[[], Mapping[str, Any]]
     emit: Callable[[int | None, Patch], None]
-    later: Callable[[Callable[[], None]], None]
+    later: Later
     gap: Callable[[Gap], None]
     ignored: tuple[Path, ...] = ()
     replayed: Replayed | None = None

@@ -19,6 +19,9 @@ __all__ = ["Worker"]
 # So it waits for the end of a piece of work, but not for that of a long one: hashing a large file
 # holds no lock that a child may want.
 _PATIENCE_S = 0.05
+# What is patient is done this much later, together with what comes meanwhile: the thread that it wakes would take
+# Python's lock from a kernel that is sending the user their answer.
+_NAP_S = 0.01
 
 
 class Worker:
@@ -31,7 +34,8 @@ class Worker:
     def __init__(self, failed: Callable[[Exception], None]) -> None:
         self._failed = failed
         self._pid = os.getpid()
-        self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[Callable[[], None] | None, bool]] = queue.SimpleQueue()
+        self._hurry = threading.Event()
         self._working = threading.RLock()
         _workers.add(self)
         self._thread = threading.Thread(target=self._serve, name="reprokit", daemon=True)
@@ -42,17 +46,26 @@ class Worker:
         """Whether work is still being done."""
         return self._thread.is_alive()
 
-    def submit(self, work: Callable[[], None]) -> None:
-        """Add a piece of work to the queue."""
+    def submit(self, work: Callable[[], None], patient: bool = False) -> None:
+        """Add a piece of work to the queue.
+
+        Args:
+            patient: it may wait a moment, until the user has their answer.
+        """
         if os.getpid() == self._pid:
-            self._queue.put(work)
+            self._put(work, patient)
+
+    def _put(self, work: Callable[[], None] | None, patient: bool = False) -> None:
+        self._queue.put((work, patient))
+        if not patient:
+            self._hurry.set()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until all work submitted so far is done; return whether it was in time (seconds)."""
         if os.getpid() != self._pid or not self._thread.is_alive():
             return True
         done = threading.Event()
-        self._queue.put(done.set)
+        self._put(done.set)
         left = float("inf") if timeout is None else timeout
         while not done.wait(min(left, _PATIENCE_S)):
             left -= _PATIENCE_S
@@ -63,11 +76,11 @@ class Worker:
     def stop(self, timeout: float | None = None) -> None:
         """Finish the work in the queue, then end the thread."""
         if os.getpid() == self._pid and self._thread.is_alive():
-            self._queue.put(None)
+            self._put(None)
             self._thread.join(timeout)
 
     def _serve(self) -> None:
-        while (work := self._queue.get()) is not None:
+        while (work := self._next()) is not None:
             try:
                 with self._working:
                     work()
@@ -75,6 +88,15 @@ class Worker:
                 with suppress(Exception):  # without this thread nothing more would be hashed or written
                     self._failed(error)
             del work  # it may hold an object of the user's, and the next piece may be long in coming
+
+    def _next(self) -> Callable[[], None] | None:
+        """Return the next piece of work; the first of several patient ones after a moment."""
+        was_idle = self._queue.empty()
+        work, patient = self._queue.get()
+        if was_idle and patient:
+            self._hurry.wait(_NAP_S)
+        self._hurry.clear()
+        return work
 
     def pause(self) -> Callable[[], None] | None:
         """Keep the next piece of work from beginning; return what ends the pause, None if it took too long."""

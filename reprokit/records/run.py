@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from reprokit.digest import canonical_json
 from reprokit.errors import SchemaError
 from reprokit.records.base import Record
 
@@ -205,7 +206,9 @@ class RandomState(Record):
 
     ``at`` is "start", "end", or "import <module>" for a library first imported inside the cell.
     ``states`` maps a generator ("random", "numpy", "torch", "variable rng") to the digest of the
-    object that holds its state. ``entropy`` is the hexadecimal root from which generators that the
+    object that holds its state. What of a state changes with each draw stands in ``positions``: the place in the
+    words of a Mersenne Twister, the second of a pair of normal numbers, all of a small one.
+    ``entropy`` is the hexadecimal root from which generators that the
     cell created without a seed were seeded. ``draws``, at the end, counts for each generator whose state the
     cell changed the words it gave out: of 32 bits for a Mersenne Twister (``random``, numpy's global one, torch
     on the CPU), of 64 for numpy's PCG64 and Philox. One number drawn takes one word or more. -1: not known
@@ -214,8 +217,14 @@ class RandomState(Record):
 
     at: str
     states: dict[str, str] = dataclasses.field(default_factory=dict)
+    positions: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     entropy: str | None = None
     draws: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    def of(self, name: str) -> str:
+        """Return the state of a generator as one text: the same for equal states only."""
+        position = self.positions.get(name)
+        return self.states[name] if position is None else f"{self.states[name]} {canonical_json(position).decode()}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -358,6 +367,8 @@ class Run(Record):
     ``verdict`` is set on replays, and so is ``conditions``: what the replay was run under.
     ``step`` is what a batch run was asked to be, by part (see ``pipeline.key``): later ones are compared with it.
     ``reuse_of`` is the run whose results were put in place, where nothing was run.
+    ``sweep`` is the sweep that it belongs to, and ``point`` the number of its point there.
+    ``resumed_from`` is the run from whose checkpoint it went on.
     """
 
     id: str
@@ -401,6 +412,9 @@ class Run(Record):
     pin: str | None = None
     step: dict[str, Any] = dataclasses.field(default_factory=dict)
     reuse_of: str | None = None
+    sweep: str | None = None
+    point: int | None = None
+    resumed_from: str | None = None
     verdict: dict[str, Any] | None = None
 
     @property

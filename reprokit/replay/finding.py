@@ -67,11 +67,12 @@ def changed(what: str, where: str, left: str, right: str) -> Finding:
 
 
 def brief(digest: str) -> str:
-    """Return the beginning of a digest."""
-    return digest.removeprefix(PREFIX)[:12]
+    """Return the beginning of a digest, and what stands behind it."""
+    digest, _, more = digest.partition(" ")
+    return f"{digest.removeprefix(PREFIX)[:12]} {more}".strip()
 
 
 def states_of(cell: Cell | None) -> dict[tuple[str, str], str]:
     """Return the states of a cell's generators by (when, generator)."""
     random = cell.random if cell else ()
-    return {(state.at, name): digest for state in random for name, digest in state.states.items()}
+    return {(state.at, name): state.of(name) for state in random for name in state.states}

@@ -125,9 +125,9 @@ def test_code_of_the_users_is_not_run_to_read_a_state() -> None:
 
     value = Refusing(3)
     _, generator = [one for one in Census(lambda: {"x": value}).all() if one.name in ("random", "variable x")]
-    kept = generator.encode(generator.get())
+    stays, position = generator.parts(generator.get())
     first = value.random()
-    generator.restore(kept)
+    generator.restore(generator.encode(stays), position)
     assert value.random() == first
 
 

@@ -19,6 +19,20 @@ def test_work_is_done_in_order() -> None:
     worker.stop()
 
 
+def test_patient_work_is_done_in_its_turn_and_without_being_asked_for() -> None:
+    done: list[int] = []
+    ended = threading.Event()
+    worker = Worker(lambda error: None)
+    for number in range(100):
+        worker.submit(lambda number=number: done.append(number), patient=number % 3 != 0)  # type: ignore[misc]
+    worker.submit(ended.set, patient=True)
+    assert ended.wait(60)
+    assert done == list(range(100))
+    worker.submit(lambda: done.append(100), patient=True)
+    worker.stop()
+    assert done[-1] == 100
+
+
 def test_a_failure_is_told_and_the_rest_is_done() -> None:
     told: list[Exception] = []
     done: list[str] = []

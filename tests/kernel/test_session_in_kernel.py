@@ -139,8 +139,8 @@ def test_files_and_randomness_are_recorded_per_cell(kernel: Kernel) -> None:
     assert cells[1].writes[0].digest == cells[2].reads[0].digest
     start, end = (next(state for state in cells[4].random if state.at == at) for at in ("start", "end"))
     assert set(start.states) >= {"random", "numpy", "variable rng"}
-    assert start.states["variable rng"] != end.states["variable rng"]
-    assert start.states["numpy"] == end.states["numpy"]
+    assert start.of("variable rng") != end.of("variable rng")
+    assert start.of("numpy") == end.of("numpy")
     assert len({state.entropy for cell in cells for state in cell.random if state.at == "start"}) == 5
     assert all(kernel.store().objects.has(digest) for state in (start, end) for digest in state.states.values())
 

@@ -89,6 +89,9 @@ random_states = st.builds(
     RandomState,
     at=st.sampled_from(["start", "end", "import torch"]),
     states=st.dictionaries(st.sampled_from(["random", "numpy", "torch"]), digests, max_size=3),
+    positions=st.dictionaries(
+        st.sampled_from(["random", "numpy"]), st.fixed_dictionaries({"position": st.integers(0, 624)})
+    ),
     entropy=st.none() | st.just("ab12"),
 )
 environments = st.builds(

@@ -6,6 +6,7 @@ import ctypes
 import struct
 import sys
 from collections.abc import Callable, Iterator
+from math import isfinite
 from typing import Any
 
 from reprokit.capture.randomness import twister
@@ -15,6 +16,7 @@ __all__ = ["kinds", "of_library", "of_variable"]
 
 _TWISTER = "MT19937"
 _MULTIPLIERS = {"PCG64": 0x2360ED051FC65DA44385DF649FCCF645, "PCG64DXSM": 0xDA942042E4DD58B5}
+_SMALL = 1000  # characters of what is written with each cell: those of numpy's own generators take 300
 _PHILOX_WORDS = 4  # that one step of the counter gives
 
 
@@ -37,7 +39,7 @@ def of_variable(name: str, value: Any) -> Generator:
     bits = getattr(value, "bit_generator", value)  # a Generator, or its bit generator itself
     if type(bits).__name__ == _TWISTER and twister.python_reader() is not None:
         return _twister(name, bits)
-    return Generator(name, lambda: _frozen(bits.state), lambda data: _set_bits(bits, data), _pack, _count)
+    return Generator(name, lambda: _frozen(bits.state), lambda data: _set_bits(bits, data), _pack, _count, _parted)
 
 
 def _set_bits(bits: Any, data: Any) -> None:
@@ -48,9 +50,8 @@ def _set_bits(bits: Any, data: Any) -> None:
 
 
 def _legacy(name: str, value: Any) -> Generator:
-    return Generator(
-        name, _legacy_reader(value), lambda data: type(value).set_state(value, _thawed(data)), _pack, _count
-    )
+    put_back = type(value).set_state
+    return Generator(name, _legacy_reader(value), lambda data: put_back(value, _thawed(data)), _pack, _count, _parted)
 
 
 def _legacy_reader(value: Any) -> Callable[[], Any]:
@@ -78,7 +79,7 @@ def _twister(name: str, bits: Any) -> Generator:
     def get() -> Any:
         return ctypes.string_at(address, twister.SIZE), None
 
-    return Generator(name, get, lambda data: _set_bits(bits, data), _pack, _count)
+    return Generator(name, get, lambda data: _set_bits(bits, data), _pack, _count, _parted)
 
 
 # -- states as values ---------------------------------------------------------------------------
@@ -93,24 +94,42 @@ def _frozen(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def _pack(state: Any) -> Any:
+def _parted(state: Any) -> tuple[Any, dict[str, Any] | None]:
+    """Part a state into the words of a twister, or no more than its kind, and what changes with each draw."""
     if isinstance(state, tuple):
-        return _pack_memory(*state)
+        words, extra = state
+        key, position = _split(words)
+        moves: dict[str, Any] = {"state": {"pos": position}}
+        if extra is not None:
+            moves["has_gauss"], moves["gauss"] = twister.unpacked(extra)
+        kind = _TWISTER
+    else:
+        moves, kind = _pack_values(state), state["bit_generator"]
+        del moves["bit_generator"]
+        key = to_bytes(moves["state"].pop("key")["base64"]) if kind == _TWISTER else b""
+    is_small = len(repr(moves)) < _SMALL
+    return ((kind, key), moves) if is_small and isfinite(moves.get("gauss", 0.0)) else (state, None)
+
+
+def _pack(stays: Any) -> Any:
+    if isinstance(stays, dict):
+        return _pack_values(stays)
+    if isinstance(stays[0], str):
+        kind, key = stays
+        return {"bit_generator": kind, "state": {"key": {"base64": to_text(key), "dtype": "<u4"}} if key else {}}
+    words, extra = stays
+    key, position = _split(words)
+    packed = _pack((_TWISTER, key))
+    packed["state"]["pos"] = position
+    if extra is not None:
+        packed["has_gauss"], packed["gauss"] = twister.unpacked(extra)
+    return packed
+
+
+def _pack_values(state: Any) -> Any:
     if "array" in state:
         return {"base64": to_text(state["array"]), "dtype": state["dtype"]}
-    return {key: _pack(item) if isinstance(item, dict) else item for key, item in state.items()}
-
-
-def _pack_memory(words: bytes, extra: bytes | None) -> Any:
-    key, position = _split(words)
-    packed = {
-        "bit_generator": _TWISTER,
-        "state": {"key": {"base64": to_text(key), "dtype": "<u4"}, "pos": position},
-    }
-    if extra is None:
-        return packed
-    has_gauss, gauss = twister.unpacked(extra)
-    return {**packed, "has_gauss": has_gauss, "gauss": gauss}
+    return {key: _pack_values(item) if isinstance(item, dict) else item for key, item in state.items()}
 
 
 def _split(words: bytes) -> tuple[bytes, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, NamedTuple
 
 from reprokit.capture import swallowed
 from reprokit.capture.probe import Context, Patch
@@ -26,6 +26,16 @@ __all__ = ["Randomness"]
 _urandom = os.urandom  # whatever the user's code puts in its place, they see no call of ours
 _KEPT = 100  # generators whose last state is remembered, beyond twice those that there are
 Taken = list[tuple[Generator, Any]]  # generators that have a state, each with it as it was
+_Drawn = list[tuple[Generator, Any, Any]]  # those that were drawn from, each with its state before and after
+
+
+class _Kept(NamedTuple):
+    """A state that is in the store: all of it, the digest of what stays of it, that itself, and what changes."""
+
+    state: Any
+    digest: str
+    stays: Any
+    position: dict[str, Any] | None
 
 
 class Randomness:
@@ -50,7 +60,7 @@ class Randomness:
         self._flags = Flags(self._entropy, context.gap)
         self._imports = AfterImport((*generators.LATE, *self._flags.modules), self._imported)
         self._began: dict[str, Any] = {}  # generator → its state when the cell, or its library's import, began
-        self._last: dict[str, tuple[Any, str]] = {}  # generator → its state and the digest it is stored under
+        self._last: dict[str, _Kept] = {}  # generator → its state as it was last
         self._refused: set[str] = set()  # generators that do not give their state
         self._undo: list[Callable[[], None]] = []
         self._cuda_watched = False
@@ -112,30 +122,40 @@ class Randomness:
 
     def _told(self, seq: int | None, at: str, taken: Taken, root: str | None, began: dict[str, Any]) -> Patch | None:
         """Return the record of the states when all of them are stored already, else leave it to the background."""
-        states: dict[str, str] = {}
-        drawn: list[tuple[Generator, Any, Any]] = []
+        kept: dict[str, _Kept] = {}
+        drawn: _Drawn = []
+        is_owed = False
         for generator, state in taken:
             name = generator.name
-            known = self._last.get(name)
-            if known is not None and known[0] is state:
-                states[name] = known[1]
+            known = self._known(generator, state)
             start = began.get(name, state)
             if start is not state and start != state:
                 drawn.append((generator, start, state))
-        if not drawn and len(states) == len(taken):
-            return Patch(add={"random": [{"at": at, "states": states, "entropy": root, "draws": {}}]})
-        self._context.later(lambda: self._write(seq, at, taken, root, drawn))
-        return None
+                is_owed = is_owed or known is None or generator.parts(start)[0] != known.stays  # counting takes longer
+            if known is not None:
+                kept[name] = known
+        if is_owed or len(kept) < len(taken):
+            # In a replay the next cell asks for what is stored now: it is not put back where it is there already.
+            self._context.later(lambda: self._write(seq, at, taken, root, drawn), self._context.replayed is None)
+            return None
+        return self._patch(at, kept, root, drawn)
 
-    def _write(
-        self, seq: int | None, at: str, taken: Taken, root: str | None, drawn: list[tuple[Generator, Any, Any]]
-    ) -> None:
-        states = {generator.name: digest for generator, state in taken if (digest := self._stored(generator, state))}
-        draws = {one.name: one.count(before, after) for one, before, after in drawn if one.count is not None}
-        record = RandomState(at=at, states=states, entropy=root, draws=draws)
-        self._context.emit(seq, Patch(add={"random": [record.to_dict()]}))
+    def _write(self, seq: int | None, at: str, taken: Taken, root: str | None, drawn: _Drawn) -> None:
+        kept = {one.name: stored for one, state in taken if (stored := self._stored(one, state)) is not None}
+        self._context.emit(seq, self._patch(at, kept, root, drawn))
         if len(self._last) > 2 * len(taken) + _KEPT:  # variables that are gone
-            self._last = {name: self._last[name] for name in states}
+            self._last = {name: self._last[name] for name in kept}
+
+    @staticmethod
+    def _patch(at: str, kept: dict[str, _Kept], root: str | None, drawn: _Drawn) -> Patch:
+        found: dict[str, Any] = {
+            "at": at,
+            "states": {name: one.digest for name, one in kept.items()},
+            "positions": {name: one.position for name, one in kept.items() if one.position is not None},
+            "entropy": root,
+            "draws": {one.name: one.count(before, after) for one, before, after in drawn if one.count is not None},
+        }
+        return Patch(add={"random": [found]})
 
     def _take(self, found: Iterable[Generator]) -> Taken:
         """Return the generators that have a state, each with its own: the same object as long as it is equal."""
@@ -148,7 +168,7 @@ class Randomness:
                 continue
             if state is not None:
                 known = self._last.get(generator.name)
-                taken.append((generator, known[0] if known is not None and known[0] == state else state))
+                taken.append((generator, known.state if known is not None and known.state == state else state))
         return taken
 
     def _refuse(self, generator: Generator, error: Exception) -> None:
@@ -157,19 +177,32 @@ class Randomness:
             message = f"the state of {generator.name} cannot be read ({error})"
             self._context.gap(Gap(aspect=self.aspect, message=message, cell=self._seq))
 
-    def _stored(self, generator: Generator, state: Any) -> str | None:
-        """Return the digest of a generator's state, writing the object only when it changed."""
+    def _known(self, generator: Generator, state: Any) -> _Kept | None:
+        """Return a state as it is kept, when nothing more is to be written for it."""
         known = self._last.get(generator.name)
-        if known is not None and known[0] == state:
-            return known[1]
-        try:
-            data = generator.encode(state)
-        except Exception as error:  # a key of a library's that is gone by now
-            self._refuse(generator, error)
+        if known is None or known.state is state:
+            return known
+        stays, position = generator.parts(state)
+        if position is None or stays != known.stays:
             return None
-        digest = self._context.objects.put_bytes(data, durable=False)
-        self._last[generator.name] = (state, digest)
-        return digest
+        known = self._last[generator.name] = _Kept(state, known.digest, known.stays, position)
+        return known
+
+    def _stored(self, generator: Generator, state: Any) -> _Kept | None:
+        """Return a state as it is kept, writing the object only when what stays of it changed."""
+        known = self._last.get(generator.name)
+        stays, position = generator.parts(state)
+        if known is not None and known.stays == stays:
+            digest = known.digest
+        else:
+            try:
+                data = generator.encode(stays)
+            except Exception as error:  # a key of a library's that is gone by now
+                self._refuse(generator, error)
+                return None
+            digest = self._context.objects.put_bytes(data, durable=False)
+        stored = self._last[generator.name] = _Kept(state, digest, stays, position)
+        return stored
 
     # -- replaying ------------------------------------------------------------------------------
 
@@ -181,19 +214,24 @@ class Randomness:
 
     def _restore(self, recorded: RandomState, found: Iterable[Generator]) -> None:
         for generator in found:
-            if (digest := recorded.states.get(generator.name)) is not None and not self._has(generator, digest):
-                self._put_back(generator, digest)
+            if generator.name in recorded.states and not self._has(generator, recorded):
+                self._put_back(generator, recorded)
 
-    def _has(self, generator: Generator, digest: str) -> bool:
-        """Return whether a generator is in the state already that is stored under this digest."""
+    def _has(self, generator: Generator, recorded: RandomState) -> bool:
+        """Return whether a generator is in the recorded state already."""
         known = self._last.get(generator.name)
-        if known is None or known[1] != digest:
+        if known is None or known.digest != recorded.states[generator.name]:
             return False
-        return any(state is known[0] for _, state in self._take([generator]))
+        return any(
+            (now := self._known(generator, state)) is not None
+            and now.position == recorded.positions.get(generator.name)
+            for _, state in self._take([generator])
+        )
 
-    def _put_back(self, generator: Generator, digest: str) -> None:
+    def _put_back(self, generator: Generator, recorded: RandomState) -> None:
         try:
-            generator.restore(self._context.objects.get_bytes(digest))
+            data = self._context.objects.get_bytes(recorded.states[generator.name])
+            generator.restore(data, recorded.positions.get(generator.name))
         except Exception as error:  # the record may be of another kind of generator than there is now
             message = f"the state of {generator.name} could not be put back ({error})"
             self._context.gap(Gap(aspect=self.aspect, message=message, cell=self._seq))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import ctypes
 import json
+import math
 import random
 import struct
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from typing import Any
 from reprokit.capture.randomness import twister
 from reprokit.digest import canonical_json
 
-__all__ = ["Generator", "nothing", "pack_python", "python", "to_bytes", "to_text", "uncounted"]
+__all__ = ["Generator", "nothing", "pack_python", "python", "to_bytes", "to_text", "uncounted", "whole"]
 
 
 def uncounted(_before: Any, _after: Any) -> int:
@@ -26,6 +27,11 @@ def nothing(*_: Any) -> None:
     """Do nothing."""
 
 
+def whole(state: Any) -> tuple[Any, None]:
+    """Return that all of a state is kept as one object."""
+    return state, None
+
+
 @dataclass(frozen=True, slots=True)
 class Generator:
     """One generator of the process.
@@ -34,9 +40,11 @@ class Generator:
         name: "random", "numpy", "torch", "torch.cuda", "torch.mps", "tensorflow" or "variable NAME".
         get: returns a copy of the state that is cheap to take and to compare with ``==`` (None: nothing to record).
         set: puts back a state from what ``pack`` returned.
-        pack: makes JSON-ready values of a state.
+        pack: makes JSON-ready values of what ``split`` says stays.
         count: returns how many words were drawn between two states, -1 when that is not known; None for what
             is no generator but a key, from which nothing is drawn.
+        split: parts a state into what stays as it is for many draws, which is kept as an object, and JSON-ready
+            values that change with each: these stand in the record itself (None: there are none).
     """
 
     name: str
@@ -44,14 +52,29 @@ class Generator:
     set: Callable[[Any], object]
     pack: Callable[[Any], Any]
     count: Callable[[Any, Any], int] | None = uncounted
+    split: Callable[[Any], tuple[Any, dict[str, Any] | None]] = whole
 
-    def encode(self, state: Any) -> bytes:
-        """Return a state as bytes for the store."""
-        return canonical_json({"generator": self.name, "state": self.pack(state)})
+    def parts(self, state: Any) -> tuple[Any, dict[str, Any] | None]:
+        """Return what ``split`` says, all of it where that cannot be said."""
+        try:
+            return self.split(state)
+        except Exception:  # a class of the user's own
+            return state, None
 
-    def restore(self, data: bytes) -> None:
-        """Put back a state from what ``encode`` returned."""
-        self.set(json.loads(data)["state"])
+    def encode(self, stays: Any) -> bytes:
+        """Return what stays of a state as bytes for the store."""
+        return canonical_json({"generator": self.name, "state": self.pack(stays)})
+
+    def restore(self, data: bytes, position: dict[str, Any] | None = None) -> None:
+        """Put back a state from what ``encode`` returned, and what changes."""
+        state = json.loads(data)["state"]
+        self.set(state if position is None else _joined(state, position))
+
+
+def _joined(state: dict[str, Any], position: dict[str, Any]) -> dict[str, Any]:
+    """Return one of two nested dictionaries."""
+    inner = {key: _joined(state[key], value) for key, value in position.items() if isinstance(state.get(key), dict)}
+    return {**state, **position, **inner}
 
 
 def to_text(data: bytes) -> str:
@@ -73,7 +96,7 @@ def python(name: str, value: random.Random) -> Generator:
     """Return Python's own generator, of the module or a variable's."""
     offset = twister.python_reader()
     get = (lambda: _asked(value)) if offset is None else _reader(value, offset)
-    return Generator(name, get, lambda data: random.Random.setstate(value, _unpacked(data)), pack_python, _count)
+    return Generator(name, get, lambda data: random.Random.setstate(value, _unpacked(data)), _pack, _count, _split)
 
 
 def _reader(value: random.Random, offset: int) -> Callable[[], tuple[bytes, Any]]:
@@ -93,9 +116,21 @@ def pack_python(state: tuple[bytes, Any]) -> Any:
     return {"version": _VERSION, "key": to_text(memory[4:] + memory[:4]), "gauss": gauss}
 
 
+def _split(state: tuple[bytes, Any]) -> tuple[Any, dict[str, Any] | None]:
+    memory, gauss = state
+    if gauss is not None and not (type(gauss) is float and math.isfinite(gauss)):  # anything can be put there
+        return state, None
+    return memory[4:], {"gauss": gauss, "position": struct.unpack_from("<i", memory)[0]}
+
+
+def _pack(stays: Any) -> Any:
+    return {"version": _VERSION, "key": to_text(stays)} if isinstance(stays, bytes) else pack_python(stays)
+
+
 def _unpacked(data: dict[str, Any]) -> tuple[Any, ...]:
     words = to_bytes(data["key"])
-    return data["version"], struct.unpack(f"<{len(words) // 4}I", words), data["gauss"]
+    position = (data["position"],) if "position" in data else ()
+    return data["version"], (*struct.unpack(f"<{len(words) // 4}I", words), *position), data["gauss"]
 
 
 def _count(before: tuple[bytes, Any], after: tuple[bytes, Any]) -> int:
