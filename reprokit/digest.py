@@ -124,7 +124,7 @@ class Hasher:
         self._md5 = hashlib.md5(usedforsecurity=False) if md5 else None
         self.size = 0
 
-    def update(self, block: bytes) -> None:
+    def update(self, block: bytes | memoryview) -> None:
         """Add a block of bytes."""
         self._sha256.update(block)
         if self._git is not None:

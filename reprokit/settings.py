@@ -37,6 +37,7 @@ class Settings:
         lock: when the environment of a run is locked: "background" (at its start) or "never".
         price_per_hour: what an hour of this machine costs; runs then say what they cost.
         currency: what that price is in, such as "EUR".
+        checkpoints: how many checkpoints of a run that can be resumed are kept: the newest.
         remote: where `push` and `pull` go when no remote is named: an address, a folder, or a remote of DVC's.
         sources: setting name → where its value came from.
     """
@@ -56,6 +57,7 @@ class Settings:
     lock: str = "background"
     price_per_hour: float | None = None
     currency: str = ""
+    checkpoints: int = 2
     remote: str = ""
     sources: Mapping[str, str] = field(default_factory=dict)
 
@@ -118,6 +120,8 @@ def _convert(name: str, value: Any, source: str) -> Any:
         return parse_size(value)
     if name == "price_per_hour":
         return _price(value, source)
+    if name == "checkpoints":
+        return _count(value, source)
     if name in ("variables", "ignore"):
         items = value.split(",") if isinstance(value, str) else value
         if not isinstance(items, (list, tuple)) or not all(isinstance(item, str) for item in items):
@@ -138,6 +142,16 @@ def _price(value: Any, source: str) -> float:
     if not 0 <= price < float("inf"):
         raise UsageError(f"price_per_hour is {value!r} in {source}", remedy="write price_per_hour = 2.5")
     return price
+
+
+def _count(value: Any, source: str) -> int:
+    try:
+        count = 0 if isinstance(value, bool) else int(value)
+    except (TypeError, ValueError):
+        count = 0
+    if count < 1:
+        raise UsageError(f"checkpoints is {value!r} in {source}", remedy="write checkpoints = 2")
+    return count
 
 
 def _project_table(path: Path) -> dict[str, Any]:

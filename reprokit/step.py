@@ -32,6 +32,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments in (["-h"], ["--help"]):
         sys.stdout.write(__doc__ or "")
         return 0
+    from reprokit.capture import namespace
+
+    try:
+        namespace.enter_if_asked()  # first of all: before anything of the project is read
+    except OSError as error:
+        sys.stderr.write(f"reprokit: the step cannot have a view of the project of its own ({error})\n")
+        return 75
     from reprokit.pipeline import process
 
     if arguments == ["--schema"]:

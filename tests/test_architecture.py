@@ -43,7 +43,15 @@ BELOW_VIEWS = {"errors", "records", "views"}
 
 # The agent: runs in the user's kernel.
 AGENT = ("version", "errors", "descriptor", "digest", "records", "settings", "capture", "blocks")
-AGENT_STORE = ("store", "store.assemble", "store.journal", "store.layout", "store.liveness", "store.objects")
+AGENT_STORE = (
+    "store",
+    "store.assemble",
+    "store.journal",
+    "store.layout",
+    "store.liveness",
+    "store.objects",
+    "store.whole",
+)
 
 # Each library has its homes; `tomli` is the standard library's `tomllib` for Python 3.10.
 HOMES = {
@@ -51,6 +59,7 @@ HOMES = {
     "papermill": ("notebook.engine", "notebook.injected"),
     "nbclient": ("notebook.engine",),
     "nbformat": (
+        "notebook.checkpoint",
         "notebook.clean",
         "notebook.compose",
         "notebook.engine",
@@ -60,7 +69,7 @@ HOMES = {
     ),
     "jsonschema": ("notebook.schema", "pipeline.spec"),
     "ipykernel": ("cli.install",),
-    "jupyter_client": ("notebook.engine", "notebook.kernel", "cli.doctor", "cli.install"),
+    "jupyter_client": ("notebook.engine", "notebook.kernel", "notebook.ready", "cli.doctor", "cli.install"),
     "jupyter_core": ("notebook.engine", "notebook.kernel"),
     "sqlalchemy": ("store.index", "store.tables", "store.lineage"),
     "packaging": ("replay",),
@@ -68,19 +77,19 @@ HOMES = {
     "git": ("replay.changes",),
     "numpy": ("replay.typed",),
     "PIL": ("replay.typed",),
-    "pyarrow": ("replay.typed", "pipeline.tables"),
+    "pyarrow": ("replay.typed", "pipeline.tables", "pipeline.sweep.written"),
     "h5py": ("replay.typed",),
     "scipy": ("pipeline.tables",),
     "ruamel": ("pipeline.dvcfile",),
     "fsspec": ("store.transport",),
     "dvc": ("store.remote", "pipeline.dvc"),
-    "dask": ("pipeline.sweep",),
-    "distributed": ("pipeline.sweep",),
-    "submitit": ("pipeline.sweep",),
+    "dask": ("pipeline.sweep.engines.dask",),
+    "distributed": ("pipeline.sweep.engines.dask",),
+    "submitit": ("pipeline.sweep.engines.slurm",),
     "jinja2": ("pipeline",),
     "click": ("cli",),
     "pytest": ("pytest_plugin",),
-    "rich": ("cli.progress",),
+    "rich": ("cli.progress", "cli.sweep_progress"),
     "yaml": ("capture.config.config", "store.remote", "notebook", "pipeline", "cli"),
     "tomli": ("settings", "capture.config.config", "replay.locked_files", "notebook.given"),
 }

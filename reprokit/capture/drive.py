@@ -37,6 +37,7 @@ class Drive:
         front: what the recorded session sat at; a replay displays as that did.
         clock: "recorded" when each cell is to begin at its recorded time; see ``conditions``.
         network: "closed" when cells are to have none.
+        restored: in a run that goes on from a checkpoint, the lines of the journal that are known by then.
         hash_secret: in a replay, the key that string hashes are to follow from; see ``hash_secret``.
         places: in a replay, where modules from outside the project were put back, by name.
     """
@@ -54,6 +55,7 @@ class Drive:
     hash_secret: str | None = None
     clock: str = "real"
     network: str = "open"
+    restored: tuple[Mapping[str, Any], ...] = ()
 
     def replayed(self) -> Replayed | None:
         """Return what a replay gives back to its cells; None when this is none."""
@@ -78,6 +80,7 @@ class Drive:
             "hash_secret": self.hash_secret,
             "clock": self.clock,
             "network": self.network,
+            "restored": [dict(line) for line in self.restored],
         }
 
     @classmethod
@@ -97,6 +100,7 @@ class Drive:
             hash_secret=data.get("hash_secret"),
             clock=data.get("clock", "real"),
             network=data.get("network", "open"),
+            restored=tuple(data.get("restored", ())),
         )
 
 

@@ -23,7 +23,7 @@ def of(request: Request, project: Path, config: dict[str, Any] | None) -> dict[s
         "front": request.front,
         "reprokit": version.VERSION,
         "started": time(),
-        "notebook": request.notebook,
+        "notebook": None if request.notebook is None else _from_root(request.notebook, project),
         "script": request.script,
         "root": str(project),
         "cwd": str(Path.cwd()),
@@ -37,3 +37,9 @@ def of(request: Request, project: Path, config: dict[str, Any] | None) -> dict[s
     if request.drive is not None:  # the parent's journal says what it knows better
         header = {key: item for key, item in header.items() if item not in (None, {}, [])}
     return header
+
+
+def _from_root(notebook: str, project: Path) -> str:
+    """Return a path relative to the project, as a batch run has it; outside of the project it stays absolute."""
+    path, root = Path(notebook).resolve(), project.resolve()
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)

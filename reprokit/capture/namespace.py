@@ -18,7 +18,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
-__all__ = ["PARENT", "VARIABLE", "die_with", "enter", "enter_if_asked"]
+__all__ = ["PARENT", "VARIABLE", "can_be", "die_with", "enter", "enter_if_asked"]
 
 VARIABLE = "REPROKIT_NAMESPACE"  # names the file that says what to mount
 PARENT = "REPROKIT_PARENT"  # the process that this one is not to outlive
@@ -41,16 +41,17 @@ def enter_if_asked() -> None:
     if path is not None:
         with open(path, encoding="utf-8") as file:
             asked = json.load(file)
-        enter(asked["mounts"], asked["stage"], asked["covers"])
+        enter(asked["mounts"], asked["stage"], asked["covers"], asked.get("kept", ()))
         os.chdir(asked["cwd"])
 
 
-def enter(mounts: list[list[str]], stage: str, covers: Sequence[list[str]] = ()) -> None:
+def enter(mounts: list[list[str]], stage: str, covers: Sequence[list[str]] = (), kept: Sequence[str] = ()) -> None:
     """Mount each source over its target, in their order, where only this process and its children see it.
 
     Args:
         covers: folders in which what is written is for this process and its children alone, each with two empty
             folders of one filesystem that take it; they come first.
+        kept: folders and files in them that stay what they are for everybody.
         mounts: source and target, absolute: two folders, or two files. A target that is not there is made, in a
             copy of its folder that holds what that holds.
         stage: an empty folder where such copies are put together.
@@ -60,8 +61,12 @@ def enter(mounts: list[list[str]], stage: str, covers: Sequence[list[str]] = ())
     """
     libc = ctypes.CDLL(None, use_errno=True)
     as_user = _leave(libc)
+    real = [(os.open(path, os.O_PATH | os.O_CLOEXEC), path) for path in kept]
     for folder, upper, work in covers:
         _cover(libc, folder, upper, work)
+    for fd, path in real:  # covered by now: only a descriptor still leads to it
+        _bind(libc, f"/proc/self/fd/{fd}", path)
+        os.close(fd)
     ours: list[str] = []  # folders that are there in copies only
     for source, target in mounts:
         if not os.path.lexists(target):
@@ -72,6 +77,15 @@ def enter(mounts: list[list[str]], stage: str, covers: Sequence[list[str]] = ())
         _bind(libc, source, target)
     if as_user:
         _drop_rights(libc)
+
+
+def can_be(folder: str) -> bool:
+    """Return whether something can be mounted at a folder, as far as it can be told without trying."""
+    if os.path.lexists(folder):
+        return os.path.isdir(folder)
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    return len(os.listdir(folder)) <= _ENTRIES and not folder.startswith(("/proc", "/sys", "/dev"))
 
 
 def die_with(parent: int) -> None:

@@ -7,12 +7,14 @@ itself displays is marked, and is no output of the cell.
 
 from __future__ import annotations
 
+import binascii
 import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any
 
 from reprokit.capture import swallowed
@@ -70,7 +72,7 @@ class OutputArea:
         if kind == "error":
             output |= {key: content.get(key) for key in ("ename", "evalue", "traceback")}
         else:
-            output |= {"data": content.get("data", {}), "metadata": content.get("metadata", {})}
+            output |= {"data": _as_sent(content.get("data", {})), "metadata": _as_sent(content.get("metadata", {}))}
             if self._left < 0 or self._spend(_size(output["data"])):
                 return None
         if kind == "execute_result":
@@ -123,6 +125,25 @@ class _Stream:
     def output(self) -> dict[str, Any]:
         """Return the stream as an output."""
         return {"output_type": "stream", "name": self.name, "text": "".join(self.pieces)}
+
+
+def _as_sent(data: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return a display as a front end gets it: images as Base64, and what JSON does not know as Jupyter writes it."""
+    return {str(key): item if type(item) is str else _plain(item) for key, item in data.items()}
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return binascii.b2a_base64(value, newline=False).decode("ascii")
+    if isinstance(value, Mapping):
+        return _as_sent(value)
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    if isinstance(value, Iterable):
+        return [_plain(item) for item in value]
+    return int(value) if isinstance(value, Integral) else float(value)
 
 
 def _size(data: dict[str, Any]) -> int:
@@ -316,7 +337,7 @@ class KernelTap:
         for cell in self._shown.get(display, []):
             self._area(cell)
             for output in cell.displays[display]:
-                output["data"], output["metadata"] = content["data"], content["metadata"]
+                output["data"], output["metadata"] = _as_sent(content["data"]), _as_sent(content["metadata"])
         return list(self._shown.get(display, []))
 
 

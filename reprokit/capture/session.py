@@ -170,6 +170,9 @@ class Session:
         for number, (source, status) in enumerate(self.request.before, start=1):
             self.emit(number, Patch(set={"source": source, "observed": False, "status": status}))
         self._count = len(self.request.before)
+        for line in () if self.request.drive is None else self.request.drive.restored:
+            self.emit(line.get("cell"), Patch(set=line.get("set", {}), add=line.get("add", {})))
+            self._count = max(self._count, line.get("cell") or 0)
         if gap is not None:
             self.gap(gap)
         if not all(only_starts(source) for source, _ in self.request.before):

@@ -80,14 +80,24 @@ class Worker:
             self._thread.join(timeout)
 
     def _serve(self) -> None:
-        while (work := self._next()) is not None:
+        while True:
+            try:
+                work = self._next()
+            except Exception as error:  # then without the moment's wait
+                self._tell(error)
+                work, _ = self._queue.get()
+            if work is None:
+                return
             try:
                 with self._working:
                     work()
             except Exception as error:
-                with suppress(Exception):  # without this thread nothing more would be hashed or written
-                    self._failed(error)
+                self._tell(error)
             del work  # it may hold an object of the user's, and the next piece may be long in coming
+
+    def _tell(self, error: Exception) -> None:
+        with suppress(Exception):  # without this thread nothing more would be hashed or written
+            self._failed(error)
 
     def _next(self) -> Callable[[], None] | None:
         """Return the next piece of work; the first of several patient ones after a moment."""

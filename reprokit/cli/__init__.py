@@ -31,12 +31,14 @@ _INTERRUPTED, _BROKEN_PIPE = 130, 141  # what a shell reports for SIGINT and SIG
 
 _HOMES = {
     "run": "reprokit.cli.run",
+    "resume": "reprokit.cli.resume",
     "params": "reprokit.cli.params",
     "runs": "reprokit.cli.look",
     "show": "reprokit.cli.look",
     "diff": "reprokit.cli.look",
     "replay": "reprokit.cli.replay",
     "step": "reprokit.cli.step",
+    "sweep": "reprokit.cli.sweep",
     "stale": "reprokit.cli.stale",
     "validate": "reprokit.cli.validate",
     "explain": "reprokit.cli.explain",

@@ -57,7 +57,7 @@ def env(
         return _diff(store, record, recorded, other, as_json)
     from reprokit.replay import lock
 
-    made = lock.ensure(store.layout, recorded, store.objects)
+    made = lock.of_run(store.layout, record, recorded, store.objects)
     if form is not None:
         return _export(store, record, made, form, output, as_json)
     if wheelhouse is not None:

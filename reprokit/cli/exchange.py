@@ -12,7 +12,6 @@ from reprokit.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from reprokit.records import Run
     from reprokit.replay.exchange import Moved
     from reprokit.store.store import Store
     from reprokit.store.transport import Remote
@@ -103,15 +102,11 @@ def trust(run: str, remove: bool, as_json: bool) -> int:
 
     store = Store.open()
     found = store.load(store.resolve(run))
-    _require_pulled(found)
+    if origin.source(store.layout, found) is None:
+        raise UsageError(f"run {found.id} was made here", remedy="it needs no trust: `reprokit replay` runs it")
     digest = origin.trust(store.layout, found, not remove)
     if as_json:
         emit_json({"run": found.id, "origin": found.origin, "digest": digest, "trusted": not remove})
     else:
         click.echo(trusted_text(found, digest, not remove))
     return DONE
-
-
-def _require_pulled(run: Run) -> None:
-    if run.origin is None:
-        raise UsageError(f"run {run.id} was made here", remedy="it needs no trust: `reprokit replay` runs it")

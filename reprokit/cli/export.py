@@ -142,7 +142,7 @@ def _recorded(store: Store, run: Run, name: str) -> Recorded:
     from reprokit.replay.exports import Recorded
 
     environment = environment_of(run)
-    made = lock.ensure(store.layout, environment, store.objects)
+    made = lock.of_run(store.layout, run, environment, store.objects)
     return Recorded(
         lock=replace(made, extras=(*made.extras, lock.of_itself(store.objects))),
         environment=environment,

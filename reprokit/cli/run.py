@@ -17,12 +17,28 @@ if TYPE_CHECKING:
     from reprokit.records import Run
     from reprokit.store.store import Store
 
-__all__ = ["run"]
+__all__ = ["exit_code", "params", "print_run", "run"]
 
+_CHECKPOINT, _AFTER_S = "--checkpoint", 60  # as in ``notebook.checkpoint``, which is not imported for --help
 _STDERR = 2  # with --json nothing but the document is on stdout
 
 
-@click.command()
+class _Command(click.Command):
+    """``--checkpoint`` alone means the default: what comes after it is never its value, unless it is a number."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the command line."""
+        at = args.index(_CHECKPOINT) if _CHECKPOINT in args else -1
+        if at >= 0 and "--" not in args[:at] and not _is_number(args[at + 1 : at + 2]):
+            args = [*args[:at], f"{_CHECKPOINT}={_AFTER_S}", *args[at + 1 :]]
+        return super().parse_args(ctx, args)
+
+
+def _is_number(words: Sequence[str]) -> bool:
+    return bool(words) and words[0].replace(".", "", 1).isdigit()
+
+
+@click.command(cls=_Command)
 @click.argument("what", metavar="NOTEBOOK|SCRIPT", type=click.Path(path_type=Path))
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGUMENTS]")
 @click.option("-p", "--param", "given", nargs=2, multiple=True, metavar="NAME VALUE", help="Set a parameter.")
@@ -36,6 +52,12 @@ _STDERR = 2  # with --json nothing but the document is on stdout
 @click.option("--input", "inputs", multiple=True, metavar="PATH", help="A file or folder that it depends on.")
 @click.option("--reuse", is_flag=True, help="Take over the results of an earlier run when nothing changed since.")
 @click.option("--reuse-anyway", is_flag=True, help="Also those of a run that could have come out otherwise.")
+@click.option(
+    _CHECKPOINT,
+    type=click.FloatRange(min=0),
+    metavar="[=SECONDS]",
+    help="Keep the kernel's state after each so many seconds of work, to resume from; 60 by default.",
+)
 @click.option("--timeout", type=click.IntRange(min=1), help="The longest that one cell may take, in seconds.")
 @click.option("--kernel", metavar="NAME", help="The kernel to use in place of the notebook's own.")
 @click.option("--cwd", metavar="DIR", help="The working directory; by default the notebook's own folder.")
@@ -59,15 +81,15 @@ def run(what: Path, verbose: bool, as_json: bool, **given: Any) -> int:
         result = perform(spec, store=store, isolated=False, progress=progress, streams=streams, told=_tell)
     if result.run is None:
         return result.exit_code
-    _print(store, store.load(result.run), as_json)
-    return _code(result)
+    print_run(store, store.load(result.run), as_json)
+    return exit_code(result)
 
 
 def _tell(line: str) -> None:
     click.echo(line, err=True)
 
 
-def _code(result: Result) -> int:
+def exit_code(result: Result) -> int:
     """Return the exit code: a script's own; else what every command has, or that of the signal that stopped it."""
     if result.script_code is not None and result.script_code > 0:
         return result.script_code
@@ -88,15 +110,17 @@ def _spec(what: Path, given: dict[str, Any]) -> Spec:
         "cwd": given["cwd"],
     }
     if _is_python(what):
-        _refuse(given, "a script", "give a script its arguments after --", "given", "file", "output", "kernel")
+        names = ("given", "file", "output", "kernel", "checkpoint")
+        _refuse(given, "a script", "give a script its arguments after --", *names)
         return Spec(script=str(what), arguments=tuple(given["arguments"]), timeout=given["timeout"], **common)
     _refuse(given, "a notebook", "give a notebook its parameters with -p", "arguments")
     return Spec(
         notebook=str(what),
-        params=_params(what, given["given"], given["file"]),
+        params=params(what, given["given"], given["file"]),
         output_notebook=None if given["output"] is None else str(given["output"]),
         cell_timeout=given["timeout"],
         kernel=given["kernel"],
+        checkpoint=given["checkpoint"],
         **common,
     )
 
@@ -112,8 +136,10 @@ def _is_python(what: Path) -> bool:
 
 def _refuse(given: dict[str, Any], what: str, remedy: str, *names: str) -> None:
     for name in names:
-        if given[name]:
-            shown = {"given": "-p", "file": "-f", "output": "-o", "kernel": "--kernel"}.get(name, name)
+        if given[name] not in (None, "", (), False):
+            shown = {"given": "-p", "file": "-f", "output": "-o"}.get(
+                name, name if name == "arguments" else f"--{name}"
+            )
             raise UsageError(f"{what} takes no {shown}", remedy=remedy)
 
 
@@ -127,7 +153,7 @@ def _labels(tags: Sequence[str]) -> dict[str, str]:
     return labels
 
 
-def _params(notebook: Path, given: Sequence[tuple[str, str]], file: str | None) -> dict[str, Any]:
+def params(notebook: Path, given: Sequence[tuple[str, str]], file: str | None) -> dict[str, Any]:
     """Return the given parameters; the step checks them before anything is started."""
     if not given and file is None:
         return {}
@@ -138,7 +164,7 @@ def _params(notebook: Path, given: Sequence[tuple[str, str]], file: str | None) 
     return (read_named(file) if file is not None else {}) | parse_assignments(given, known)
 
 
-def _print(store: Store, record: Run, as_json: bool) -> None:
+def print_run(store: Store, record: Run, as_json: bool) -> None:
     if as_json:
         from reprokit.cli.look import outputs_in
         from reprokit.views.json import run_json
@@ -160,5 +186,6 @@ def _lines(record: Run) -> list[str]:
     reason = f": {plain(record.reason)}" if record.reason else ""
     lines = [f"{record.id} {record.status}{took}, {count(len(record.cells), 'cell')}{reason}"]
     lines += indent(gaps.lines(gaps.still_open(record)))
-    command = "replay" if record.status == "done" else "show"
+    can_go_on = record.status in ("failed", "interrupted") and any(cell.checkpoint for cell in record.cells)
+    command = "replay" if record.status == "done" else "resume" if can_go_on else "show"
     return [*lines, f"next: reprokit {command} {record.id}"]

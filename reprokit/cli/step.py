@@ -20,11 +20,11 @@ __all__ = ["step"]
 
 
 @click.command()
-@click.argument("words", metavar="RUN|NOTEBOOK...", nargs=-1, required=True)
+@click.argument("words", metavar="RUN|NOTEBOOK...", nargs=-1)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed every generator of these stages with this.")
 @click.option("--write", is_flag=True, help="Also write the proposed parameters cells into the notebooks.")
 @click.option("--dry-run", is_flag=True, help="Show what would be written, and write nothing.")
-@click.option("--clean", metavar="DIR", hidden=True, help="Write the code of NOTEBOOKs into DIR: what DVC watches.")
+@click.option("--clean", metavar="DIR", hidden=True, help="Write into DIR what DVC watches of NOTEBOOKs.")
 @json_option
 def step(words: tuple[str, ...], seed: int | None, write: bool, dry_run: bool, clean: str | None, as_json: bool) -> int:
     """Write the stages that runs are into dvc.yaml, and their parameters into params.yaml.
@@ -38,6 +38,8 @@ def step(words: tuple[str, ...], seed: int | None, write: bool, dry_run: bool, c
 
         refresh(clean, words)
         return DONE
+    if not words:
+        raise UsageError("it is not said what becomes a stage", remedy="name runs or notebooks; `reprokit runs` lists")
     from reprokit.pipeline import dvc, propose
     from reprokit.pipeline.infer import infer
     from reprokit.store.store import Store

@@ -18,6 +18,7 @@ from reprokit.errors import UsageError
 
 __all__ = ["Block", "Document", "Magic", "read"]
 
+_DEEP = 150  # levels of a syntax tree; Python's own limit is 1,000 calls, and unparsing takes four for each level
 # Cell magics whose body is Python that runs in the notebook's own namespace.
 _PYTHON = frozenset(
     ("time", "timeit", "capture", "prun", "memit", "mprun", "lprun", "repro", "wandb", "python", "python3")
@@ -222,17 +223,26 @@ def _tree(text: str) -> ast.Module | None:
             warnings.simplefilter("ignore")  # of the text that is checked
             flags = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
             tree: ast.Module = compile(text, "<cell>", "exec", flags)
-            return tree
+            return None if _is_deep(tree) else tree
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 
 
+def _is_deep(tree: ast.AST) -> bool:
+    """Return whether a tree has more levels than what follows it in calls may have: a sum of many terms has."""
+    level = [tree]
+    for _ in range(_DEEP):
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        if not level:
+            return False
+    return True
+
+
 def _problem(text: str) -> str:
     try:
-        ast.parse(text)
+        return "it is nested too deep" if _is_deep(ast.parse(text)) else "it cannot be parsed"
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return getattr(error, "msg", None) or str(error)
-    return "it cannot be parsed"
 
 
 def _simply(text: str) -> str:

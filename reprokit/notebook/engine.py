@@ -24,6 +24,7 @@ from papermill.log import logger
 
 from reprokit.capture import redact
 from reprokit.errors import UsageError
+from reprokit.notebook.checkpoint import Checkpoints, NotRestored
 from reprokit.notebook.kernel import AgentKernelManager
 from reprokit.notebook.parent import NO_AGENT, Order, ParentRecord, Progress, silent
 from reprokit.records import Run
@@ -51,6 +52,7 @@ class CapturingClient(PapermillNotebookClient):  # type: ignore[misc]
             self.allow_errors = True
         self._total = sum(self._runs(cell) for cell in self.nb.cells)
         self._done = 0
+        self._checkpoints = Checkpoints(order, self._ask)
         self._save = self.nb_man.save
         self._saved = 0.0
         self.nb_man.save = self._save_seldom
@@ -73,14 +75,19 @@ class CapturingClient(PapermillNotebookClient):  # type: ignore[misc]
         """Execute a cell and record how it went."""
         if not self._runs(cell):
             return self._execute(cell, cell_index, *args, **options)
+        if self._checkpoints.stands_for(self._done + 1):
+            self._done += 1
+            return self._checkpoints.fill(cell, self._done)
         self.record.order.progress("running cells", self._done, self._total)
         self.record.begin_cell(cell.source)
-        seq = self.record.seq
+        seq, began = self.record.seq, monotonic()
         result = self._execute(cell, cell_index, *args, **options)
         self._done += 1
         self.record.end_cell("done")
         if seq is not None and not self.record.has_agent_record:
             self.record.outputs(seq, [dict(output) for output in cell.outputs])
+        elif seq is not None and self._done < self._total:
+            self._checkpoints.after(cell, seq, monotonic() - began)
         return result
 
     def _execute(self, *args: Any, **options: Any) -> Any:
@@ -107,6 +114,8 @@ class CapturingClient(PapermillNotebookClient):  # type: ignore[misc]
     def papermill_execute_cells(self) -> None:
         """Execute all cells, and let the agent finish its record before the kernel is ended."""
         try:
+            if self.record.has_agent_record or self.record.order.restored is not None:
+                self._checkpoints.begin()
             super().papermill_execute_cells()
         except CellTimeoutError:
             self._interrupt()
@@ -138,6 +147,18 @@ class CapturingClient(PapermillNotebookClient):  # type: ignore[misc]
                 self.wait_for_reply(asked, new_code_cell(_FINISH))  # a cell that timed out is told by its source
             except (CellTimeoutError, DeadKernelError):
                 pass  # the parent's record says how the run ended
+
+    def _ask(self, code: str) -> str | None:
+        """Have the agent do something between two cells, however long it takes; return why it failed."""
+        limit: Any = self.timeout
+        self.timeout = None
+        try:
+            asked = self.kc.execute(code, silent=True, store_history=False)
+            reply = self.wait_for_reply(asked, new_code_cell(code))
+        finally:
+            self.timeout = limit
+        content = {} if reply is None else reply["content"]
+        return None if content.get("status") == "ok" else str(content.get("evalue") or "the kernel did not answer")
 
 
 def _heard(task: asyncio.Task[Any]) -> None:
@@ -231,6 +252,9 @@ class Engine(NBClientEngine):  # type: ignore[misc]
             reason = str(error) or reason
             _mark(nb_man.nb, record, error)
             raise
+        except NotRestored as error:
+            status, reason = "failed", str(error)
+            raise
         finally:
             record.end_cell("interrupted" if status == "interrupted" else "failed", reason)
             if not record.has_agent_record:
@@ -240,9 +264,10 @@ class Engine(NBClientEngine):  # type: ignore[misc]
 
 def _outcome(notebook: Any, order: Order) -> tuple[str, str | None]:
     """Return status and reason from the outputs themselves."""
+    counts = notebook.cells
     if order.keep_going:
-        return "done", None
-    for cell in notebook.cells:
+        counts = counts[-1:] if order.ends_in_error else []
+    for cell in counts:
         for output in cell.get("outputs", []):
             if output.output_type == "error" and (output.ename, output.evalue) not in _CLEAN_EXITS:
                 return "failed", f"{output.ename}: {output.evalue}"

@@ -19,7 +19,7 @@ from reprokit.errors import UsageError
 from reprokit.notebook.fitting import accepts
 from reprokit.notebook.parameters import Parameter
 
-__all__ = ["parse_assignments", "read_file", "read_named"]
+__all__ = ["parse_assignments", "parsed", "read_file", "read_named"]
 
 
 class _CoreLoader(yaml.SafeLoader):
@@ -62,7 +62,7 @@ def read_file(path: Path) -> dict[str, Any]:
     """
     kind = {".json": "JSON", ".toml": "TOML"}.get(path.suffix.lower(), "YAML")
     try:
-        value = _parsed(path.read_text("utf-8-sig"), kind)
+        value = parsed(path.read_text("utf-8-sig"), kind)
     except OSError as error:
         remedy = "give a YAML, JSON or TOML file"
         raise UsageError(f"{path} cannot be read ({error.strerror})", remedy=remedy) from error
@@ -99,7 +99,13 @@ def _keys(found: Any) -> str:
     return f"it has {names}" if names else "leave the key out"
 
 
-def _parsed(text: str, kind: str) -> Any:
+def parsed(text: str, kind: str) -> Any:
+    """Return what a text says that is JSON, YAML (as it is read here) or TOML.
+
+    Raises:
+        ValueError: it is not.
+        yaml.YAMLError: it is not, either.
+    """
     if kind == "JSON":
         return json.loads(text)
     if kind == "YAML":

@@ -16,6 +16,7 @@ from jupyter_client.manager import AsyncKernelManager
 from reprokit.capture import launch
 from reprokit.errors import UsageError
 from reprokit.notebook.parent import carrying
+from reprokit.notebook.ready import PatientClient
 
 __all__ = ["AgentKernelManager", "python_of", "runtime_folder"]
 
@@ -73,6 +74,9 @@ class AgentKernelManager(AsyncKernelManager):  # type: ignore[misc]
     #: Environment variables to set, or with None to take away.
     variables: Mapping[str, str | None] = {}  # replaced, never changed
     _sockets: str | None = None
+
+    def _client_factory_default(self) -> type[PatientClient]:
+        return PatientClient
 
     def _kernel_spec_manager_default(self) -> KernelSpecManager:  # asked for by its name
         return _KernelSpecs(parent=self)

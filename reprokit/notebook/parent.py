@@ -21,7 +21,7 @@ from reprokit.store.journal import Journal
 from reprokit.store.liveness import this_process
 from reprokit.store.store import Store
 
-__all__ = ["NO_AGENT", "Order", "ParentRecord", "Progress", "carrying", "silent"]
+__all__ = ["NO_AGENT", "Order", "ParentRecord", "Progress", "Restored", "carrying", "silent"]
 
 Progress = Callable[[str, int, int], None]  # what is being done, done, total (0: unknown)
 
@@ -54,8 +54,11 @@ class Order:
         imposes: whether the kernel's recorder is to impose conditions; see ``capture.conditions``.
         numbers: the cells' numbers, in the order in which they run; 1, 2, … when empty.
         keep_going: run the following cells after one that raised.
+        ends_in_error: with ``keep_going``: an error of the last cell is still how the run ends.
         progress: told of each cell.
         opened: called with the run's id once its record is open.
+        checkpoint: seconds that cells take together until the kernel's state is kept after one; None: never.
+        restored: what the run goes on from; None: it begins at its first cell.
     """
 
     store: Store
@@ -70,8 +73,36 @@ class Order:
     imposes: bool = False
     numbers: tuple[int, ...] = ()
     keep_going: bool = False
+    ends_in_error: bool = False
     progress: Progress = silent
     opened: Callable[[str], None] = lambda run_id: None
+    checkpoint: float | None = None
+    restored: Restored | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """A checkpoint from which a run goes on, checked as far as that can be without reading it.
+
+    Attributes:
+        run: the run that kept it.
+        cell: the number of the last cell that need not run again.
+        lines: the lines of the journal that are known by then; see ``capture.drive``.
+        outputs: of each of these cells, its outputs and execution count.
+        path: the object.
+        digest: its name.
+        python: the version that wrote it.
+        dill: likewise.
+    """
+
+    run: str
+    cell: int
+    lines: tuple[Mapping[str, Any], ...]
+    outputs: tuple[tuple[list[Any], int | None], ...]
+    path: Path
+    digest: str
+    python: str
+    dill: str
 
 
 def carrying(
@@ -104,7 +135,7 @@ class ParentRecord:
             order.enter(self.namespace_path)
         header = {"kind": order.kind, "started": time.time(), **order.header}
         self._append({"set": header, "add": {"writers": [this_process().to_dict()]}})
-        self._count = 0
+        self._count = 0 if order.restored is None else order.restored.cell
         self.seq: int | None = None
         self._began = 0.0
         order.opened(self.run_id)
@@ -165,7 +196,8 @@ class ParentRecord:
             self.log_path.unlink(missing_ok=True)
         run = self.order.store.load(self.run_id)
         store = self.order.store
-        if run.kind == "batch" and run.environment is not None and store.settings.lock == "background":
+        is_alone = run.kind == "batch" and run.sweep is None  # of a sweep's points one is looked at for all of them
+        if is_alone and run.environment is not None and store.settings.lock == "background":
             lock_in_background(store.layout, run.id, run.environment)
         return run
 

@@ -1,21 +1,25 @@
-"""A notebook's code alone: what of a notebook can change its results. Pure, but for ``refresh``.
+"""What a pipeline watches: a notebook's code alone, and what is installed. Pure, but for ``refresh``.
 
 Jupyter rewrites outputs, counts and metadata each time a notebook is saved. A pipeline that watches the file itself
-would run again for nothing, so it watches this.
+would run again for nothing, so it watches this. ``refresh`` runs each time that the pipeline is looked at: it imports
+no more than it needs.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from reprokit.errors import UsageError
-from reprokit.notebook.parameters import read_notebook
+from reprokit.records import Environment
 
-__all__ = ["cleaned", "place", "refresh"]
+__all__ = ["ENVIRONMENT", "cleaned", "installed", "place", "refresh"]
+
+ENVIRONMENT = "environment.txt"  # beside the notebooks' code
+_OWN_KERNELS = (None, "", "python3")
 
 
 def cleaned(notebook: Mapping[str, Any]) -> bytes:
@@ -55,20 +59,73 @@ def place(folder: str, notebook: str) -> str:
     return f"{folder}/{notebook.replace('../', 'up/').lstrip('/')}"
 
 
+def installed(environments: Iterable[Environment]) -> bytes:
+    """Return what is installed, the same bytes for the same packages wherever they lie; reprokit is left out.
+
+    >>> installed([Environment(fingerprint="f", python="3.12.1", implementation="cpython", executable="", prefix="")])
+    b'cpython 3.12.1\\n'
+    """
+    lines: list[str] = []
+    for one in environments:
+        lines.append(f"{one.implementation} {one.python}")
+        for package in sorted(one.distributions, key=lambda package: package.name):
+            marks = [f"{package.name}=={package.version}", package.commit, package.content]
+            lines += [" ".join(filter(None, marks))] if package.name != "reprokit" else []
+    return "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogatepass")
+
+
 def refresh(folder: str, notebooks: Sequence[str]) -> None:
-    """Write the code of notebooks into a folder; paths are relative to the working directory.
+    """Write the code of notebooks, and what is installed, into a folder; paths are relative to the working directory.
 
     Raises:
         UsageError: a notebook cannot be read, or the folder cannot be written.
     """
-    for notebook in notebooks:
-        target, content = Path(place(folder, notebook)), cleaned(read_notebook(Path(notebook)))
-        draft = target.with_name(f".{target.name}-{os.getpid()}")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            draft.write_bytes(content)
-            draft.replace(target)
-        except OSError as error:
-            raise UsageError(f"{target} cannot be written ({error.strerror})", remedy="see its folder") from error
-        finally:
-            draft.unlink(missing_ok=True)
+    read = {notebook: _read(Path(notebook)) for notebook in notebooks}
+    for notebook, content in read.items():
+        _write(Path(place(folder, notebook)), cleaned(content))
+    kernels = dict.fromkeys(_kernel(content) for content in read.values())
+    _write(Path(folder, ENVIRONMENT), installed(_environments(list(kernels))))
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    """Return a notebook, one of this format as it lies there: what else there is, the library knows."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_bytes())
+        if content["nbformat"] == 4 and cleaned(content):
+            return content
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        pass  # what it is about is told there
+    from reprokit.notebook.parameters import read_notebook
+
+    older: Mapping[str, Any] = read_notebook(path)
+    return older
+
+
+def _kernel(notebook: Mapping[str, Any]) -> str | None:
+    metadata = notebook.get("metadata")
+    found = metadata.get("kernelspec") if isinstance(metadata, dict) else None
+    name = found.get("name") if isinstance(found, dict) else None
+    return name if isinstance(name, str) and name not in _OWN_KERNELS else None
+
+
+def _environments(kernels: Sequence[str | None]) -> Iterable[Environment]:
+    """Yield what is installed for this interpreter, and for those of kernels that are another one's."""
+    from reprokit.capture.environment.environment import observe
+
+    yield observe()
+    if others := [kernel for kernel in kernels if kernel is not None]:
+        from reprokit.pipeline.interpreter import of_kernels
+
+        yield from of_kernels(others)
+
+
+def _write(target: Path, content: bytes) -> None:
+    draft = target.with_name(f".{target.name}-{os.getpid()}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_bytes(content)
+        draft.replace(target)
+    except OSError as error:
+        raise UsageError(f"{target} cannot be written ({error.strerror})", remedy="see its folder") from error
+    finally:
+        draft.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ import logging
 import os
 import posixpath
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -268,15 +268,16 @@ def read(path: Path, project: Path) -> Pipeline:
         raise UsageError(f"there is no {path}", remedy="`reprokit step NOTEBOOK…` writes it")
     document, _ = dvcfile.parsed(text, path.name)
     params, _ = dvcfile.parsed(_text(path.with_name(dvcfile.PARAMS)) or "", dvcfile.PARAMS)
+    stages = document.get("stages") or {}
+    watched = frozenset(dvcfile.names((stages.get(dvcfile.CLEAN_STAGE) or {}).get("outs") or ()))
     found = [
-        stage
-        for name, content in (document.get("stages") or {}).items()
-        if (stage := _stage(str(name), content, params)) is not None
+        stage for name, content in stages.items() if (stage := _stage(str(name), content, params, watched)) is not None
     ]
     return _moved(Pipeline.of_stages(found), path.parent.resolve(), project.resolve())
 
 
-def _stage(name: str, content: Any, params: Mapping[str, Any]) -> Stage | None:
+def _stage(name: str, content: Any, params: Mapping[str, Any], watched: Collection[str]) -> Stage | None:
+    """Return a stage; what is ``watched`` in its place is the notebook's code and what is installed."""
     run = dvcfile.generated_from(content)
     words = _words(str(content.get("cmd", ""))) if run is not None else []
     if words[:2] != ["reprokit", "run"] or len(words) < 3:
@@ -289,7 +290,7 @@ def _stage(name: str, content: Any, params: Mapping[str, Any]) -> Stage | None:
         notebook=notebook,
         cwd=_option(words, "--cwd") or own,
         params=_plain(params.get(name) or {}),
-        deps=tuple(dep for dep in lists["deps"] if dep != notebook and not dep.endswith(f"/{notebook}")),
+        deps=tuple(dep for dep in lists["deps"] if dep != notebook and dep not in watched),
         outs=tuple(lists["outs"]),
         metrics=tuple(lists["metrics"]),
         plots=tuple(lists["plots"]),

@@ -2,6 +2,9 @@
 
 A generated stage names the run that it was inferred from (``meta.reprokit.run``). What that run gave at the time is
 the base of a three-way merge: what the user changed since is kept, what a newer run does otherwise is changed.
+
+What is installed is in no file of a project, so one stage, which DVC always runs, writes it down; the others depend
+on that file, and run again when it says something else.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
 from reprokit.errors import UsageError
-from reprokit.pipeline.clean import place
+from reprokit.pipeline.clean import ENVIRONMENT, place
 from reprokit.pipeline.stages import Pipeline, Stage
 
 __all__ = ["CLEAN_STAGE", "PARAMS", "entry", "generated_from", "merged", "merged_params", "names", "parsed"]
@@ -32,12 +35,13 @@ _CLEANS = "reprokit step --clean"
 Base = Callable[[str, str], Stage | None]  # the id of a run, the name of a stage → what it was inferred to be
 
 
-def entry(stage: Stage, clean: str) -> dict[str, Any]:
+def entry(stage: Stage, clean: str, *, environment: bool = True) -> dict[str, Any]:
     """Return what ``dvc.yaml`` says of a stage.
 
     Args:
         stage: paths are relative to the folder of ``dvc.yaml``.
-        clean: the folder of the notebooks' code.
+        clean: the folder of the notebooks' code, and of what is installed.
+        environment: whether it runs again when something else is installed.
 
     >>> entry(Stage(name="a", notebook="a b.ipynb", params={"n": 1}), "clean")["cmd"]
     "reprokit run 'a b.ipynb' --name a -f params.yaml:a"
@@ -45,7 +49,7 @@ def entry(stage: Stage, clean: str) -> dict[str, Any]:
     code = place(clean, stage.notebook) if stage.notebook.endswith(".ipynb") else stage.notebook
     content: dict[str, Any] = {
         "cmd": shlex.join(_words(stage)),
-        "deps": [code, *stage.deps],
+        "deps": [code, *stage.deps, *([f"{clean}/{ENVIRONMENT}"] if environment else [])],
         "params": [stage.name] if stage.params else [],
         "outs": list(stage.outs),
         "metrics": list(stage.metrics),
@@ -90,16 +94,24 @@ def merged(text: str, pipeline: Pipeline, clean: str, *, base: Base) -> tuple[st
         raise UsageError("`stages` in dvc.yaml is no mapping", remedy="mend it; `dvc stage list` says how")
     notes: list[str] = []
     notebooks = [stage.notebook for stage in pipeline.stages if stage.notebook.endswith(".ipynb")]
-    if notebooks:
-        notes += _put_clean(stages, notebooks, clean)
+    had_environment = _writes_environment(stages, clean)
+    notes += _put_clean(stages, notebooks, clean)
+    has_environment = _writes_environment(stages, clean)
     for stage in pipeline.stages:
-        new = entry(stage, clean)
+        new = entry(stage, clean, environment=has_environment)
         there = stages.get(stage.name)
         if there is None:
             stages[stage.name] = new
-        else:
-            notes += _put(there, new, stage, clean, base)
+            continue
+        before = _before(there, stage, base)
+        old = entry(before, clean, environment=had_environment) if before is not None else {}
+        notes += _put(there, new, old, stage)
     return _dumped(document, yaml), notes
+
+
+def _writes_environment(stages: CommentedMap, clean: str) -> bool:
+    """Return whether a stage writes down what is installed: an older version wrote none, and hands may change it."""
+    return f"{clean}/{ENVIRONMENT}" in names((stages.get(CLEAN_STAGE) or {}).get("outs") or ())
 
 
 def _put_clean(stages: CommentedMap, notebooks: Sequence[str], clean: str) -> list[str]:
@@ -113,6 +125,8 @@ def _put_clean(stages: CommentedMap, notebooks: Sequence[str], clean: str) -> li
     wanted = _clean_entry([*known, *(one for one in notebooks if one not in known)], clean)
     if there.get("cmd") != _clean_entry(known, clean)["cmd"]:
         return [f"{CLEAN_STAGE} was changed by hand: its command is left as it is"] if _missing(there, wanted) else []
+    if _missing(there, _clean_entry([], clean)):  # written by an older version
+        there["always_changed"] = True
     there["cmd"] = wanted["cmd"]
     for key in ("deps", "outs"):
         _merge_list(there, key, wanted[key], ())
@@ -125,23 +139,27 @@ def _missing(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
 
 def _clean_entry(notebooks: Sequence[str], clean: str) -> dict[str, Any]:
     return {
-        "desc": "the notebooks' code: what Jupyter saves besides makes no stage run again",
+        "desc": "the notebooks' code, without what Jupyter saves besides, and what is installed",
         "cmd": f"{_CLEANS} {shlex.join([clean, *notebooks])}",
+        "always_changed": True,
         "deps": list(notebooks),
-        "outs": [place(clean, one) for one in notebooks],
+        "outs": [f"{clean}/{ENVIRONMENT}", *(place(clean, one) for one in notebooks)],
     }
 
 
-def _put(there: Any, new: Mapping[str, Any], stage: Stage, clean: str, base: Base) -> list[str]:
-    """Change a stage that was generated before into what it is now."""
+def _before(there: Any, stage: Stage, base: Base) -> Stage | None:
+    """Return what a stage was when it was last written."""
     run = generated_from(there)
     if run is None:
         remedy = f"rename it, or capture the notebook under a name: `reprokit run {stage.notebook} --name NAME`"
         raise UsageError(f"dvc.yaml has a stage {stage.name} that is not reprokit's", remedy=remedy)
+    return base(run, stage.name)
+
+
+def _put(there: Any, new: Mapping[str, Any], old: Mapping[str, Any], stage: Stage) -> list[str]:
+    """Change a stage that was generated before into what it is now."""
     if "do" in there or "matrix" in there:
         return [f"{stage.name} is a foreach or matrix by now: it is left as it is"]
-    before = base(run, stage.name)
-    old = entry(before, clean) if before is not None else {}
     notes = _put_command(there, new["cmd"], old.get("cmd"), stage.name)
     placed = {name for key in _PRODUCTS for name in names(there.get(key) or ())}
     for key in _LISTS:

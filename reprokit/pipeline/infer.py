@@ -123,10 +123,10 @@ def _within(path: str, run: Run) -> str:
 
 
 def _notebook_of(run: Run) -> str | None:
-    """Return a run's notebook; a session knows it from its working directory, a batch from the project root."""
+    """Return a run's notebook, relative to the project root; a session once knew it from its working directory."""
     if run.notebook is None:
         return None
-    for folder in (run.cwd, run.root) if run.kind == "session" else (run.root,):
+    for folder in (run.root, run.cwd) if run.kind == "session" else (run.root,):
         full = posixpath.normpath(posixpath.join(folder, run.notebook))
         if Path(full).exists():
             return _within(full, run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,9 +15,10 @@ from reprokit.notebook.kernel import python_of
 from reprokit.notebook.parent import Progress
 from reprokit.pipeline.spec import Spec
 from reprokit.records import Environment
+from reprokit.store import origin
 from reprokit.store.store import Store
 
-__all__ = ["Interpreter", "choose"]
+__all__ = ["Interpreter", "choose", "of_kernels"]
 
 _LOOK = (
     "import json, runpy; runpy.run_path({launch!r})['load_agent'](); "
@@ -71,6 +72,16 @@ def choose(store: Store, spec: Spec, kernel: str | None, progress: Progress) -> 
     return Interpreter(python=started, label="", observe=_present, places=tuple(_own_places()))
 
 
+def of_kernels(names: Iterable[str]) -> Iterator[Environment]:
+    """Yield what is installed where kernels of these names run, as far as that is another interpreter than this one.
+
+    Raises:
+        UsageError: there is no such kernel, or its interpreter does not work.
+    """
+    pythons = dict.fromkeys(python_of(name) for name in names)
+    yield from (_observe(python, needs_kernel=True) for python in pythons if python != Path(sys.executable))
+
+
 def _present() -> Environment:
     from reprokit.replay import environment
 
@@ -85,8 +96,9 @@ def _locked(store: Store, name: str, progress: Progress) -> Interpreter:
     run = store.load(store.resolve(name))
     if run.environment is None:
         raise UsageError(f"run {run.id} has no environment", remedy="name a run that was captured in full")
+    origin.require(store.layout, run)
     progress("building the environment", 0, 0)
-    made = lock.ensure(store.layout, run.environment, store.objects)
+    made = lock.of_run(store.layout, run, run.environment, store.objects)
     built = environment.build(made, store.objects, progress=lambda what: progress(what, 0, 0))
     names = {*THREADS, *THREAD_LIMITS}
     threads = {name: value for name, value in variables(store, run).items() if name in names}

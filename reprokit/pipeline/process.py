@@ -6,10 +6,11 @@ import json
 import sys
 
 from reprokit.errors import ReprokitError, StoreError
+from reprokit.pipeline import lifeline
 from reprokit.pipeline.result import LATER, REFUSED, Result, write
 from reprokit.pipeline.spec import JSON_SCHEMA, Spec, read
 from reprokit.pipeline.step import perform, refused
-from reprokit.pipeline.stopping import Stopped, stoppable
+from reprokit.pipeline.stopping import Stopped, hear, ignore_all, stoppable
 
 __all__ = ["main", "refuse", "schema"]
 
@@ -35,8 +36,10 @@ def main(word: str) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    hear()
     try:
         with stoppable():
+            lifeline.watch()
             return _main(word)
     except Stopped as stopped:  # before it began, or after it ended
         return 128 + stopped.signal
@@ -50,6 +53,7 @@ def _main(word: str) -> int:
     if spec.result is not None:
         spec.path(spec.result).unlink(missing_ok=True)  # that of an earlier one must not be taken for this one's
     result = _performed(spec)
+    ignore_all()  # it ended, and is to say how: what asks it to end now comes too late
     if result.exit_code in (REFUSED, LATER):
         refuse(result.reason or "it could not run")
     elif result.run is not None:

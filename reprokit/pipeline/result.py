@@ -12,7 +12,7 @@ from typing import Any
 from reprokit.errors import UsageError
 from reprokit.records import FileUse, Record, Run
 
-__all__ = ["CODES", "VERSION", "Made", "Result", "made", "write"]
+__all__ = ["CODES", "VERSION", "Made", "Result", "made", "read", "write"]
 
 VERSION = "reprokit.step-result/1"
 
@@ -46,7 +46,8 @@ class Result(Record):
 
     ``run`` is None when nothing could be run. ``status`` is "done", "failed", "interrupted" or "refused";
     ``reason`` says why it is not "done". ``reused`` is the run whose results were taken over, ``reuse`` what was
-    found out about that, one line each. ``script_code`` is a script's own exit code.
+    found out about that, one line each.
+    ``resumed_from`` is the run from whose checkpoint it went on. ``script_code`` is a script's own exit code.
     """
 
     schema: str = VERSION
@@ -56,6 +57,7 @@ class Result(Record):
     reason: str | None = None
     reused: str | None = None
     reuse: tuple[str, ...] = ()
+    resumed_from: str | None = None
     params: dict[str, Any] = field(default_factory=dict)
     outputs: tuple[Made, ...] = ()
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -90,3 +92,11 @@ def write(result: Result, path: Path) -> None:
     except OSError as error:
         draft.unlink(missing_ok=True)
         raise UsageError(f"the result {path} cannot be written ({error})", remedy="name a file in a folder") from error
+
+
+def read(path: Path) -> Result | None:
+    """Return the result in a file; None when there is none, or nothing that could be one."""
+    try:
+        return Result.from_dict(json.loads(path.read_bytes()))
+    except (FileNotFoundError, ValueError, TypeError, AttributeError):
+        return None

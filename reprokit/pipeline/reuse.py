@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -27,7 +27,7 @@ from reprokit.replay.plan import wanted
 from reprokit.store import origin
 from reprokit.store.store import Store
 
-__all__ = ["Candidate", "Choice", "choose", "lines", "made", "restore"]
+__all__ = ["Candidate", "Choice", "choose", "lines", "made", "put_back", "restore"]
 
 _LISTED = 5_000  # summaries of earlier runs that are looked through
 _LOADED = 8  # runs that are compared in full
@@ -111,7 +111,16 @@ def restore(store: Store, run: Run) -> list[FileUse]:
     Raises:
         StoreError: an object is gone or damaged, or a place cannot be written.
     """
-    uses = list(made(folders.expanded(run, store.objects.get_bytes)).values())
+    return put_back(store, made(folders.expanded(run, store.objects.get_bytes)).values())
+
+
+def put_back(store: Store, files: Iterable[FileUse]) -> list[FileUse]:
+    """Put files in their places as they were recorded, each whole and checked, and return them.
+
+    Raises:
+        StoreError: an object is gone or damaged, or a place cannot be written.
+    """
+    uses = list(files)
     for use in uses:
         target = store.layout.project / use.path
         if use.digest is None or is_file_named(target, use.digest):
@@ -153,9 +162,19 @@ def _reasons(store: Store, run: Run, candidate: Candidate, *, anyway: bool) -> l
     reasons += [line for line in _inputs(store, here) if line not in told]
     reasons += _new_files(store, here, candidate)
     reasons += _lost(store, here, candidate.outputs)
+    if run.resumed_from is not None and not _is_certified(store, run):
+        reasons.append("it was resumed from a checkpoint, and no replay of it was identical")
     if run.origin is not None and not origin.is_trusted(store.layout, run):
         reasons.append(f"it came from {run.origin}, and `reprokit trust` was not said")
     return reasons if anyway else reasons + list(_unsure(here))
+
+
+def _is_certified(store: Store, run: Run) -> bool:
+    """Return whether a replay, which runs all cells, gave what a resumed run gave."""
+    for entry in store.runs(query=f"kind=replay replay_of={run.id}"):
+        if ((store.load(entry.id).verdict or {}).get("verdict")) in ("identical", "equivalent"):
+            return True
+    return False
 
 
 def _environment(run: Run, candidate: Candidate) -> list[str]:

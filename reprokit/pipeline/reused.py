@@ -23,7 +23,7 @@ from reprokit.records import Run
 from reprokit.store.liveness import this_process
 from reprokit.store.store import Store
 
-__all__ = ["executed", "take_over"]
+__all__ = ["executed", "take_over", "with_injected"]
 
 _INJECTED = "injected-parameters"
 
@@ -70,6 +70,8 @@ def take_over(
         "seed": spec.seed,
         "step": made,
         "reuse_of": earlier.id,
+        "sweep": spec.sweep,
+        "point": spec.point,
         "started": began,
         "capture": None if earlier.capture is None else earlier.capture.to_dict(),
     }
@@ -93,7 +95,7 @@ def executed(store: Store, earlier: Run, work: Work) -> NotebookNode:
     if book is None:
         raise StoreError("a script has no executed notebook", remedy="leave `output_notebook` out")
     if work.params:
-        book.cells = _with_injected(book.cells, codify(work.params))
+        book.cells = with_injected(book.cells, codify(work.params))
     ran = iter(earlier.cells)
     for cell in book.cells:
         if cell.cell_type == "code" and cell.source.strip() and "skip-execution" not in cell.metadata.get("tags", ()):
@@ -107,7 +109,7 @@ def executed(store: Store, earlier: Run, work: Work) -> NotebookNode:
     return book
 
 
-def _with_injected(cells: list[NotebookNode], source: str) -> list[NotebookNode]:
+def with_injected(cells: list[NotebookNode], source: str) -> list[NotebookNode]:
     """Put the cell of parameters where papermill puts it."""
     injected = nbformat.v4.new_code_cell(source, metadata={"tags": [_INJECTED]})
     for tag, keep in ((_INJECTED, 0), (TAG, 1)):

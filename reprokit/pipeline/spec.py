@@ -71,12 +71,20 @@ JSON_SCHEMA: dict[str, Any] = {
         "kernel": {"type": "string", "minLength": 1, "description": "the kernel in place of the notebook's own"},
         "name": {"type": "string", "description": "a name for the run"},
         "tags": {"type": "object", "additionalProperties": {"type": "string"}},
+        "sweep": {"type": "string", "minLength": 1, "description": "the sweep that the run belongs to"},
+        "point": {"type": "integer", "minimum": 1, "description": "the number of its point in the sweep"},
         "cell_timeout": {**_SECONDS, "description": "seconds that one cell may take"},
         "timeout": {**_SECONDS, "description": "seconds that the whole step may take"},
         "reuse": {
             "enum": [False, True, "anyway"],
             "description": "take over the results of an unchanged run; anyway: also of one that cannot be repeated",
         },
+        "checkpoint": {
+            "type": "number",
+            "minimum": 0,
+            "description": "seconds that cells take together until the kernel's state is kept, to resume from",
+        },
+        "resume": {"type": "string", "minLength": 1, "description": "the run of it that was cut off, to go on from"},
         "result": {"type": "string", "minLength": 1, "description": "where the result is written, as JSON"},
     },
 }
@@ -103,9 +111,13 @@ class Spec:
     kernel: str | None = None
     name: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    sweep: str | None = None
+    point: int | None = None
     cell_timeout: float | None = None
     timeout: float | None = None
     reuse: bool | str = False
+    checkpoint: float | None = None
+    resume: str | None = None
     result: str | None = None
 
     @property
@@ -145,6 +157,8 @@ class Spec:
         made = cls(**known)
         if made.arguments and made.script is None:
             raise UsageError("the spec has arguments, and no script", remedy="give a notebook its `params`")
+        if made.script is not None and (made.checkpoint is not None or made.resume is not None):
+            raise UsageError("the spec has a script, and a checkpoint", remedy="only notebooks have checkpoints")
         if made.params and made.script is not None:
             raise UsageError("the spec has params, and a script", remedy="give a script its `arguments`")
         return made

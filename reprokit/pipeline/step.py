@@ -19,8 +19,9 @@ import nbformat
 from reprokit.capture.drive import Drive
 from reprokit.errors import EnvironmentBuildError, ReprokitError, StoreError
 from reprokit.notebook import engine
+from reprokit.notebook.checkpoint import NotRestored
 from reprokit.notebook.engine import fixed_hash_seed
-from reprokit.notebook.parent import Order, Progress, silent
+from reprokit.notebook.parent import Order, Progress, Restored, silent
 from reprokit.notebook.script import execute_script
 from reprokit.notebook.spelled import plain
 from reprokit.pipeline import interpreter, key
@@ -35,9 +36,10 @@ from reprokit.records import Run
 from reprokit.store.store import Store
 
 if TYPE_CHECKING:
+    from reprokit.pipeline.resume import Resumption
     from reprokit.pipeline.reuse import Choice
 
-__all__ = ["Streams", "look", "perform", "refused"]
+__all__ = ["Streams", "look", "perform", "refused", "resumption"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +94,17 @@ def look(spec: Spec, *, store: Store | None = None, isolated: bool = True) -> Ch
     return step.look()
 
 
+def resumption(spec: Spec, *, store: Store, isolated: bool = True) -> tuple[tuple[str, ...], int | None]:
+    """Return what is told of a run that is to be resumed, and after which cell it would go on; nothing is run.
+
+    Raises:
+        ReprokitError: the step could not run.
+    """
+    step = _Step(spec, store, isolated, silent, _PLAIN, lambda line: None)
+    found = step.look_where()
+    return step.said, None if found.restored is None else found.restored.cell
+
+
 def refused(error: ReprokitError) -> Result:
     """Return the result of a step that could not run."""
     later = isinstance(error, (EnvironmentBuildError, StoreError))
@@ -110,6 +123,7 @@ class _Step:
     told: Callable[[str], None]
     run_ids: list[str] = field(default_factory=list)
     said: tuple[str, ...] = ()
+    restored: Restored | None = None
 
     def perform(self) -> Result:
         """Take an earlier run over, or run."""
@@ -118,7 +132,9 @@ class _Step:
             taken = self._reused(work, self._choice(work, used, parts), parts)
             if taken is not None:
                 return taken
-        order = self._order(work, used, variables, parts)
+        going_on = self._resumption(work, used, parts)
+        self.restored = going_on.restored
+        order = self._order(work, used, {**variables, **going_on.variables}, parts)
         return self._script(work, order) if work.content is None else self._notebook(work, order)
 
     def look(self) -> Choice:
@@ -142,6 +158,8 @@ class _Step:
         if not self.run_ids:
             return Result(status="interrupted", exit_code=code, reason=stopped.reason, reuse=self.said)
         run = self.store.load(self.run_ids[0])
+        if run.status == "done":  # asked for when there was nothing left to stop
+            return self._checked(run, DONE)
         return replace(self._result(run, code), status="interrupted", reason=stopped.reason)
 
     # -- what it is ------------------------------------------------------------------------------
@@ -183,6 +201,9 @@ class _Step:
             "tags": dict(self.spec.tags),
             "seed": self.spec.seed,
             "step": parts,
+            "resumed_from": None if self.restored is None else self.restored.run,
+            "sweep": self.spec.sweep,
+            "point": self.spec.point,
         }
         return Order(
             store=self.store,
@@ -192,12 +213,54 @@ class _Step:
             cwd=work.cwd,
             variables=variables,
             progress=self.progress,
-            opened=self.run_ids.append,
+            opened=self._opened,
+            checkpoint=self.spec.checkpoint,
+            restored=self.restored,
         )
+
+    def _opened(self, run_id: str) -> None:
+        self.run_ids.append(run_id)
+        if self.spec.checkpoint is not None:
+            from reprokit.pipeline import resume
+
+            resume.remember(self.store, run_id, self.spec, self.isolated)
 
     def _drive(self, run_id: str) -> Drive:
         layout = self.store.layout  # as it is now: a project that cannot be written has its store elsewhere
-        return Drive(run_id=run_id, store=layout.root, project=layout.project, kind="batch", seed=self.spec.seed)
+        lines = () if self.restored is None else self.restored.lines
+        return Drive(
+            run_id=run_id, store=layout.root, project=layout.project, kind="batch", seed=self.spec.seed, restored=lines
+        )
+
+    # -- a run that was cut off ------------------------------------------------------------------
+
+    def _resumption(self, work: Work, used: Interpreter, parts: dict[str, Any], *, looking: bool = False) -> Resumption:
+        """Return from where a run goes on, with the files as they were there; nothing when none is resumed."""
+        from reprokit.pipeline import resume, reuse
+
+        if self.spec.resume is None:
+            return resume.Resumption(restored=None)
+        run = self.store.load(self.store.resolve(self.spec.resume))
+        resume.require(self.store, run)
+        found = resume.plan(self.store, run, work, used, parts)
+        self._tell(resume.lines(found))
+        if not looking:
+            reuse.put_back(self.store, found.back)
+        return found
+
+    def look_where(self) -> Resumption:
+        """Return from where a run would go on; nothing is changed."""
+        work, used, _, parts = self._prepared()
+        return self._resumption(work, used, parts, looking=True)
+
+    def _from_the_start(self, order: Order, error: NotRestored) -> Order:
+        before, lines = self.said, (f"resume: no: {error.message}", "resume: from the first cell")
+        self._tell(lines)
+        self.said = (*before, *lines)
+        self.restored = None
+        self.run_ids.clear()
+        header = {name: value for name, value in order.header.items() if name != "resumed_from"}
+        return replace(order, restored=None, header=header)
 
     # -- an earlier run, or a new one ------------------------------------------------------------
 
@@ -251,11 +314,19 @@ class _Step:
             nbformat.write(work.content, source)
         timeout = None if self.spec.cell_timeout is None else math.ceil(self.spec.cell_timeout)
         try:
-            ending = engine.execute(source, output, order, params=work.params, timeout=timeout, kernel=work.kernel)
+            try:
+                ending = engine.execute(source, output, order, params=work.params, timeout=timeout, kernel=work.kernel)
+            except NotRestored as error:
+                order = self._from_the_start(order, error)
+                ending = engine.execute(source, output, order, params=work.params, timeout=timeout, kernel=work.kernel)
         finally:
             if work.path is None:
                 source.unlink(missing_ok=True)
         run = self.store.load(self.run_ids[0])
+        if run.status == "done" and (self.spec.checkpoint is not None or self.spec.resume is not None):
+            from reprokit.pipeline import resume
+
+            resume.forget(self.store, run)
         codes = {"died": DIED, "timed out": TIMED_OUT}
         return self._checked(run, codes.get(ending, DONE if run.status == "done" else FAILED))
 
@@ -300,6 +371,7 @@ class _Step:
             exit_code=code,
             reason=run.reason,
             reuse=self.said,
+            resumed_from=run.resumed_from,
             params=dict(run.params),
             outputs=tuple(written.values()),
             metrics={metric.key: metric.value for metric in run.metrics},

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["Stopped", "stoppable"]
+__all__ = ["Stopped", "hear", "ignore_all", "stoppable"]
 
 _ASKS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -30,6 +30,18 @@ class Stopped(KeyboardInterrupt):
 
     def __str__(self) -> str:
         return self.reason
+
+
+def hear() -> None:
+    """Let what asks this process to end reach it, also where the process that started it was kept from hearing."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ASKS)
+
+
+def ignore_all() -> None:
+    """Ignore what asks this process to end, until the ``stoppable`` block that this is called in ends."""
+    if threading.current_thread() is threading.main_thread():
+        for one in _ASKS:
+            signal.signal(one, signal.SIG_IGN)
 
 
 @contextmanager

@@ -29,6 +29,8 @@ class Record:
         Raises:
             TypeError: a value has the wrong type, or a required field is missing.
         """
+        if not isinstance(data, dict):
+            raise TypeError(f"{data!r} is no {cls.__name__}")
         kinds = _fields(cls)  # type: ignore[arg-type]  # a class is hashable, whatever its metaclass
         return cls(**{key: _typed(kinds[key], value, key) for key, value in data.items() if key in kinds})
 

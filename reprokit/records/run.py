@@ -15,6 +15,7 @@ __all__ = [
     "Assumption",
     "Capture",
     "Cell",
+    "Checkpoint",
     "CodeState",
     "Config",
     "Distribution",
@@ -309,6 +310,17 @@ class Metric(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint(Record):
+    """The kernel's state after a cell, kept so that the run can be resumed: ``size`` in bytes, and what it took.
+
+    Its digest is not here: it stays no longer than the run can be resumed, and does not travel.
+    """
+
+    size: int
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cell(Record):
     """One execution of one cell.
 
@@ -323,6 +335,8 @@ class Cell(Record):
     were when this cell began; ``code`` is the ``CodeState.snapshot`` made soon after, None when no code had
     changed. ``head`` is the commit, and the branch if any, that was checked out, when another one had been before.
     ``skipped`` are the commands of the cell that a replay did not repeat, because they install packages.
+    ``checkpoint`` was kept after the cell. ``restored`` says that the cell was not executed in this run: its record
+    is that of the run that this one was resumed from.
     """
 
     seq: int
@@ -348,6 +362,8 @@ class Cell(Record):
     code: str | None = None
     head: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
+    checkpoint: Checkpoint | None = None
+    restored: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -145,7 +145,7 @@ def _assigned(source: str) -> dict[str, str] | None:
     """Return the values that a cell of nothing but assignments gives to names; None when it does more."""
     try:
         body = ast.parse(source).body
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     found = {}
     for node in body:

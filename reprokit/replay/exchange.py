@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -20,14 +21,14 @@ from functools import cached_property
 from pathlib import Path
 
 from reprokit.capture.files import lfs
-from reprokit.digest import canonical_json, hex_of, of_bytes, of_file
+from reprokit.digest import PREFIX, canonical_json, hex_of, of_bytes, of_file
 from reprokit.errors import StoreError, UsageError
 from reprokit.notebook.parent import Progress, silent
 from reprokit.records import CodeState, Record, Run
 from reprokit.replay import packs
 from reprokit.replay.modules import located
 from reprokit.replay.snapshots import states
-from reprokit.store import origin
+from reprokit.store import origin, whole
 from reprokit.store.layout import is_run_id
 from reprokit.store.lock import exclusive
 from reprokit.store.reachable import named_in, needed
@@ -40,7 +41,9 @@ _VERSION = 1
 _CHAIN = 20  # packs that one snapshot is spread over; then it is packed anew
 _PUSH = "push the run again from where it was made"
 _EARLIER = 5  # runs whose code is likely to be much the same
+_MARK = re.compile(r"[A-Za-z0-9-]{1,100}\.jsonl")
 _MARK_SIZE = 10**6  # bytes; what is said of a run after it ended is short
+_LIST_SIZE = 10**8  # bytes, of a million objects
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +76,7 @@ class Listing(Record):
             digests = [*found.journals.values(), *found.locks.values(), *found.objects, *found.locks]
             for digest in (*digests, *(name for chain in found.code.values() for name in chain)):
                 hex_of(digest)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise StoreError(f"the remote's list of run {run_id} cannot be read ({error})", remedy=_PUSH) from error
         if found.version > _VERSION:
             raise StoreError(f"run {run_id} was pushed by a newer reprokit", remedy="upgrade reprokit to pull it")
@@ -226,8 +229,9 @@ class _Push:
 
     def _tip(self, commit: str) -> tuple[str, ...]:
         try:
-            return tuple(str(name) for name in json.loads(self.remote.read(f"tips/{commit}.json"))["packs"])
-        except (ValueError, KeyError, TypeError) as error:
+            told = json.loads(self.remote.read(f"tips/{commit}.json", most=_MARK_SIZE))["packs"]
+            return tuple(PREFIX + hex_of(str(name)) for name in told)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             remedy = f"remove tips/{commit}.json there and push again"
             raise StoreError(f"{self.remote.name} does not say what has {commit[:12]}", remedy=remedy) from error
 
@@ -316,7 +320,7 @@ def _listings(remote: Remote, run_id: str) -> list[Listing]:
     for name in remote.names(f"runs/{run_id}"):
         digest = name.removesuffix(".json")
         if len(digest) == 64 and name.endswith(".json"):
-            data = remote.read(f"runs/{run_id}/{name}")
+            data = remote.read(f"runs/{run_id}/{name}", most=_LIST_SIZE)
             if hex_of(of_bytes(data)) != digest:
                 raise StoreError(f"{remote.name} has other bytes for the list of run {run_id}", remedy=_PUSH)
             found.append(Listing.read(data, run_id))
@@ -389,6 +393,7 @@ class _Pull:
             target = self.store.layout.locks / f"{hex_of(fingerprint)}.json"
             path = self._fetched(_object(digest), digest)
             if not target.exists():
+                path.write_bytes(_marked(path, self.remote.name))
                 _sync(path)
                 path.rename(target)
 
@@ -413,15 +418,20 @@ class _Pull:
         """Take what was said of the run and is not known here."""
         folder = self.store.layout.marks / self.run_id
         for name in self.remote.names(f"marks/{self.run_id}"):
-            size = self.remote.size(f"marks/{self.run_id}/{name}") or 0
             target = folder / name
-            if not name.endswith(".jsonl") or "/" in name or target.exists() or size > _MARK_SIZE:
+            if not _MARK.fullmatch(name) or target.exists():
                 continue
             folder.mkdir(parents=True, exist_ok=True)
-            draft = folder / f".{name}-{os.urandom(4).hex()}"
-            draft.write_bytes(self.remote.read(f"marks/{self.run_id}/{name}"))
-            draft.replace(target)
+            whole.write(target, self.remote.read(f"marks/{self.run_id}/{name}", most=_MARK_SIZE))
             self.files += 1
+
+
+def _marked(lock: Path, remote: str) -> bytes:
+    """Return a lock that says where it came from: runs that are made here can have the same environment."""
+    try:
+        return canonical_json({**json.loads(lock.read_bytes()), "pulled": remote})
+    except (ValueError, TypeError, RecursionError) as error:
+        raise StoreError(f"{remote} has a lock that cannot be read ({error})", remedy=_PUSH) from error
 
 
 def _sync(path: Path) -> None:

@@ -156,6 +156,7 @@ class _Replay:
             imposes=(self.conditions.clock, self.conditions.network) != ("real", "open"),
             numbers=self.planned.cells,
             keep_going=True,
+            ends_in_error=self.run.status == "failed",
             progress=self.progress,
             opened=run_ids.append,
         )
@@ -183,7 +184,7 @@ class _Replay:
             project=self.place.seen(self.place.root),
             kind="replay",
             front=self.run.front,
-            code=self.place.code,
+            code=self.place.code_seen(),
             order=self.planned.cells,
             cells=cells,
             places=modules.places(self.run, self.place.elsewhere) if self.planned.modules else {},

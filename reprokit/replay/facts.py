@@ -11,7 +11,7 @@ from reprokit.capture.code import listing
 from reprokit.capture.code.git import git
 from reprokit.capture.files import lfs
 from reprokit.digest import of_file
-from reprokit.errors import GitError, UsageError
+from reprokit.errors import ConsentNeeded, GitError, UsageError
 from reprokit.records import CodeState, FileUse, Run
 from reprokit.replay import environment, folders, lock, modules
 from reprokit.replay.conditions import Conditions
@@ -113,15 +113,18 @@ def _dvc_files(code: CodeState) -> dict[str, bytes]:
 
 def _digest(path: Path) -> str | None:
     try:
-        return of_file(path)
-    except OSError:
+        return of_file(path) if path.is_file() else None  # a record may name a device, or a pipe
+    except (OSError, ValueError):
         return None
 
 
 def _lock_gaps(store: Store, run: Run) -> tuple[Reason, ...]:
     if run.environment is None:
         return ()
-    made = lock.ensure(store.layout, run.environment, store.objects)
+    try:
+        made = lock.of_run(store.layout, run, run.environment, store.objects)
+    except ConsentNeeded as error:
+        return (Reason(why="the lock of its environment did not come with it", fix=error.remedy),)
     return tuple(Reason(why=gap.message, fix=gap.remedy) for gap in made.gaps if gap.blocks)
 
 

@@ -5,34 +5,13 @@ Knows manifests; it does not know what becomes of the files.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from reprokit.errors import StoreError
 from reprokit.records import FileUse, Run
+from reprokit.store.reachable import Read, members
 
 __all__ = ["changed", "expanded", "levelled", "members"]
-
-Read = Callable[[str], bytes]
-
-
-def members(use: FileUse, read: Read) -> list[FileUse] | None:
-    """Return the files of a folder used as one dataset; None when its manifest is gone or is none."""
-    if use.digest is None:
-        return None
-    try:
-        files = [FileUse.from_dict(item) for item in json.loads(read(use.digest))]
-    except (StoreError, ValueError, TypeError):
-        return None
-    return files if all(_belongs(file, use) for file in files) else None
-
-
-def _belongs(file: FileUse, folder: FileUse) -> bool:
-    """A record may come from elsewhere: a manifest names files in its folder, and no others."""
-    top = "" if folder.path == "./" else folder.path
-    return file.path.startswith(top) and ".." not in file.path.split("/") and not file.files
-
 
 def expanded(run: Run, read: Read) -> Run:
     """Return the run with every file of its datasets named, as far as their manifests are there."""

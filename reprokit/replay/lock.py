@@ -14,6 +14,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,10 @@ from reprokit.capture.environment import conda
 from reprokit.capture.environment.environment import OWN_NAME, Found, normalised, observe
 from reprokit.capture.environment.installed import as_it_is
 from reprokit.errors import EnvironmentBuildError, ReprokitError
-from reprokit.records import Distribution, Environment, Gap, Record
+from reprokit.records import Distribution, Environment, Gap, Record, Run
 from reprokit.replay import lock_gaps, pins, wheels
 from reprokit.replay.tools import find_uv, held, last_line, run_tool, unreachable
+from reprokit.store import origin, whole
 from reprokit.store.journal import Journal
 from reprokit.store.layout import Layout
 from reprokit.store.objects import Objects
@@ -37,6 +39,7 @@ __all__ = [
     "main",
     "make",
     "of_itself",
+    "of_run",
     "with_versions",
 ]
 
@@ -84,7 +87,8 @@ class Lock(Record):
     ``requirements`` is the text of a requirements file with hashes. ``retry`` says that the lock was
     made without its index, so that the next ``ensure`` makes it anew. ``conda`` names the packages that conda
     installed, each with its address and checksum, as ``conda create --file`` takes them after ``@EXPLICIT``.
-    ``pylock`` is the digest of an object: a ``pylock.toml`` with the addresses of the pinned files.
+    ``pylock`` is the digest of an object: a ``pylock.toml`` with the addresses of the pinned files. ``pulled`` is the
+    remote that it came from.
     """
 
     fingerprint: str
@@ -96,6 +100,7 @@ class Lock(Record):
     retry: bool = False
     conda: tuple[str, ...] = ()
     pylock: str | None = None
+    pulled: str | None = None
 
     @property
     def key(self) -> str:
@@ -105,8 +110,8 @@ class Lock(Record):
 
     @property
     def digest(self) -> str:
-        """The digest of the lock's canonical JSON."""
-        return digest.of_json(self.to_dict())
+        """The digest of the lock's canonical JSON, wherever it comes from."""
+        return digest.of_json({name: value for name, value in self.to_dict().items() if name != "pulled"})
 
     @property
     def pins(self) -> dict[str, str]:
@@ -207,27 +212,47 @@ def with_versions(lock: Lock, versions: Mapping[str, str]) -> Lock:
     return replace(lock, requirements=text, extras=extras)
 
 
-def ensure(layout: Layout, environment: Environment, objects: Objects) -> Lock:
+def of_run(layout: Layout, run: Run, environment: Environment, objects: Objects) -> Lock:
+    """Return the lock of an environment of a run; of one that came from elsewhere none is made without consent.
+
+    To make one is to build what it names, with the interpreter that it names.
+
+    Raises:
+        ConsentNeeded: the run came without its lock, and nobody said yet that it may be run here.
+    """
+    found = _load(_path(layout, environment))
+    if run.origin is not None and not _stands(found, objects, own=False):
+        origin.require(layout, run)
+    return ensure(layout, environment, objects)
+
+
+def ensure(layout: Layout, environment: Environment, objects: Objects, *, own: bool = False) -> Lock:
     """Return the lock of an environment, made now if there is none; processes that ask at once share one.
 
     A lock whose wheels are gone from the store is made anew where that can be done; else it says what is gone.
 
+    Args:
+        layout: the store.
+        environment: as it was observed.
+        objects: those of the store.
+        own: whether a lock that came from a remote is made anew, where that can be done.
+
     Raises:
         OSError: the store cannot be written.
     """
-    path = layout.locks / f"{digest.hex_of(environment.fingerprint)}.json"
+    path = _path(layout, environment)
     found = _load(path)
-    if found is not None and not found.retry and not _lost(found, objects):
+    if found is not None and _stands(found, objects, own=own):
         return found
     with held(path.with_suffix(".lock")):
         known = _load(path)
-        if known is not None and not known.retry and not _lost(known, objects):
+        if known is not None and _stands(known, objects, own=own):
             return known
         made = make(environment, objects)
         if known is not None and not known.retry and any(gap.blocks for gap in made.gaps):
             gaps = [lock_gaps.wheel_gone(extra.name, extra.version, extra.digest) for extra in _lost(known, objects)]
             return replace(known, gaps=(*known.gaps, *gaps))
-        _write(path, made)
+        whole.write(path, digest.canonical_json(made.to_dict()))
         return made
 
 
@@ -249,10 +274,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     environment, changes = as_it_is(observed, wheels.installed(observed).values() if of_a_run else ())
     if changes:  # once more: an installer may have been at work
         environment, changes = as_it_is(observed, wheels.installed(observed).values(), frozenset(changes))
-    lock = ensure(layout, environment, Objects(layout.objects))
+    lock = ensure(layout, environment, Objects(layout.objects), own=True)
     if of_a_run and (changes or lock.gaps):
-        _note(source.with_name("environment.jsonl"), environment, changes, lock)
+        for run_id in (source.parent.name, *_others(source, layout, observed)):
+            _note(layout.journal(run_id, "environment"), environment, changes, lock)
     return int(any(gap.blocks for gap in lock.gaps))
+
+
+def _others(source: Path, layout: Layout, observed: Environment) -> Iterator[str]:
+    """Yield further runs that are to be told the same: those of a sweep that had the same environment."""
+    listed = source.with_suffix(".runs")
+    if not listed.exists():
+        return
+    from reprokit.settings import Settings
+    from reprokit.store.store import Store
+
+    store = Store(layout, Settings())
+    for run_id in listed.read_text("ascii").split():
+        with suppress(ReprokitError):
+            known = store.load(run_id).environment
+            if known is not None and known.fingerprint == observed.fingerprint:
+                yield run_id
 
 
 def _note(path: Path, environment: Environment, changes: Mapping[str, Sequence[str]], lock: Lock) -> None:
@@ -389,11 +431,20 @@ def _build(environment: Environment, distribution: Distribution, source: Path | 
     return built[0]
 
 
+def _path(layout: Layout, environment: Environment) -> Path:
+    return layout.locks / f"{digest.hex_of(environment.fingerprint)}.json"
+
+
+def _stands(lock: Lock | None, objects: Objects, *, own: bool) -> bool:
+    """Return whether a lock need not be made anew."""
+    return lock is not None and not lock.retry and not (own and lock.pulled) and not _lost(lock, objects)
+
+
 def _load(path: Path) -> Lock | None:
     """Return the lock in a file; None when there is none."""
     try:
         return Lock.from_dict(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return None
 
 
@@ -401,18 +452,6 @@ def _lost(lock: Lock, objects: Objects) -> list[Extra]:
     """Return the extras whose wheels are not in the store any more, though nothing else stands for them."""
     needed = [e for e in lock.extras if e.digest and e.kind != "vcs" and e.name not in lock.pins]
     return [extra for extra in needed if not objects.has(extra.digest or "")]
-
-
-def _write(path: Path, lock: Lock) -> None:
-    draft = path.with_name(f".{path.name}-{os.urandom(8).hex()}")
-    try:
-        with draft.open("wb") as stream:
-            stream.write(digest.canonical_json(lock.to_dict()))
-            stream.flush()
-            os.fsync(stream.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

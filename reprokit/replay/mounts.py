@@ -24,7 +24,7 @@ from reprokit.records import CodeState
 from reprokit.replay import environment
 from reprokit.store.store import Store
 
-__all__ = ["COVERS", "Mounts", "unavailable"]
+__all__ = ["COVERS", "Mounts", "can_cover", "unavailable"]
 
 COVERS = "covers"  # the folder beside the workspace that takes what is written outside the project
 _NOT_COVERED = tuple(map(Path, ("/dev", "/proc", "/sys", "/run")))  # nobody's data
@@ -40,6 +40,22 @@ def unavailable() -> str:
     done = _alone()
     said = done.stderr.strip().splitlines() or ["the system refused"]
     return "" if done.returncode == 0 else said[-1]
+
+
+def can_cover(folder: Path, taking: Path) -> bool:
+    """Return whether a process can have a folder covered, and what is written into it taken elsewhere.
+
+    Args:
+        folder: the folder.
+        taking: an empty one that is there, for what would be written.
+    """
+    if unavailable():
+        return False
+    cover = _named(folder, taking)
+    for path in cover[1:]:
+        Path(path).mkdir()
+    done = _alone(json.dumps([cover]))
+    return str(folder) in done.stdout.splitlines()
 
 
 def _alone(*arguments: str) -> subprocess.CompletedProcess[str]:

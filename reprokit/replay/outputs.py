@@ -123,7 +123,10 @@ def output_list(stored: bytes) -> list[dict[str, Any]]:
     Raises:
         ValueError: the bytes are not a JSON list of outputs.
     """
-    loaded = json.loads(stored)
+    try:
+        loaded = json.loads(stored)
+    except RecursionError as error:
+        raise ValueError("outputs that are nested too deep") from error
     if not isinstance(loaded, list) or not all(isinstance(output, dict) for output in loaded):
         raise ValueError("not a list of outputs")
     outputs: list[dict[str, Any]] = []

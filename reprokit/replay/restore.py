@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from reprokit.capture import namespace
 from reprokit.capture.code import code as code_module
 from reprokit.capture.code import listing
 from reprokit.capture.code.git import git
@@ -93,11 +94,24 @@ class Place:
             mounts = _mounts(store, run, state, folder, elsewhere)
             place = cls(top=folder, elsewhere=elsewhere, root=root, code=state, mounts=mounts, restored=())
             place.put_back(store, run, planned, 0)
-            return replace(place, restored=tuple(_lines(run, planned, place)))
+            return replace(place, restored=(*_lines(run, planned, place), *_not_here(store, run, place)))
 
     def seen(self, path: Path) -> Path:
         """Return the path at which the replay finds what lies at ``path`` in the workspace."""
         return path if self.mounts is None else self.mounts.seen(path)
+
+    def code_seen(self) -> CodeState | None:
+        """Return the code that the workspace was made from, as the replay sees it."""
+        if self.code is None or self.mounts is None:
+            return self.code
+        old, new = self.code.top, str(self.seen(self.top))
+
+        def at(code: CodeState) -> CodeState:
+            inside = Path(code.top).is_relative_to(old)
+            top = str(Path(new, Path(code.top).relative_to(old))) if inside else code.top
+            return replace(code, top=top, submodules=tuple(at(module) for module in code.submodules))
+
+        return at(self.code)
 
     def cwd(self, run: Run) -> Path:
         """Return the working directory in the workspace; one outside the project stays where it is."""
@@ -164,12 +178,23 @@ class Place:
 
 
 def _mounts(store: Store, run: Run, state: CodeState | None, folder: Path, elsewhere: Path) -> Mounts | None:
-    place = Path(run.root if state is None else state.top)
-    if unavailable() or not place.is_dir():
+    if unavailable():
+        return None
+    here = Path(run.root if state is None else state.top)
+    place = (_made_at(store, run, here) if state is run.code else None) or here
+    if not namespace.can_be(str(place)):
         return None
     beside = elsewhere / "mounts"
     beside.mkdir()
     return Mounts.plan(store, state, folder, place, beside, [path.parent for path in _written_outside(run, place)])
+
+
+def _made_at(store: Store, run: Run, here: Path) -> Path | None:
+    """Return where the project of a run was that came from elsewhere, or was moved: its code may name that place."""
+    made = store.load(run.id, here=False)
+    old = Path(made.root if made.code is None else made.code.top)
+    apart = old.is_absolute() and not here.is_relative_to(old) and not old.is_relative_to(here)
+    return old if apart and namespace.can_be(str(old)) else None
 
 
 def _written_outside(run: Run, place: Path) -> list[Path]:
@@ -279,6 +304,17 @@ def _lines(run: Run, planned: Plan, place: Place) -> Iterator[str]:
     for file in _written_outside(run, Path(run.root if place.code is None else place.code.top)):
         covered = place.mounts is not None and place.mounts.covers(file)
         yield f"outside      {file}, " + ("for the replay alone" if covered else "written in its real place")
+
+
+def _not_here(store: Store, run: Run, place: Place) -> Iterator[str]:
+    """Say which cells name the folder that the project was in, when that is not here and nothing stands for it."""
+    old = store.load(run.id, here=False).root
+    naming = [str(cell.seq) for cell in run.cells if old and old in cell.source]
+    if naming and old not in (run.root, str(place.seen(place.root))):
+        cells = "cell " + naming[0] if len(naming) == 1 else f"cells {', '.join(naming)}"
+        why = f" ({unavailable()})" if unavailable() else ""
+        yield f"missing      {old}, where the project was made, which {cells} name: nothing can stand for it here{why}"
+        yield "             name files from the working directory instead, or move the project there"
 
 
 def _code_name(code: CodeState) -> str:

@@ -40,7 +40,7 @@ class Surroundings:
             lines = [f"environment  the current one{same}", *_shown(planned.changes, "")]
             return cls(python=Path(sys.executable), lock=None, restored=tuple(lines))
         progress("building the environment", 0, 0)
-        made = lock.ensure(store.layout, run.environment, store.objects)
+        made = lock.of_run(store.layout, run, run.environment, store.objects)
         if conditions.packages:
             made = lock.with_versions(made, conditions.packages)
         built = environment.build(

@@ -22,7 +22,7 @@ from reprokit.digest import PREFIX
 from reprokit.errors import StoreError
 from reprokit.records import Run
 from reprokit.records.upkeep import Removable
-from reprokit.store import origin
+from reprokit.store import checkpoints, origin
 from reprokit.store.layout import Layout
 from reprokit.store.lock import exclusive
 from reprokit.store.reachable import named, named_in
@@ -147,7 +147,7 @@ class Collection:
                 locks.append(self._removable("lock", path, "no run has its environment"))
             else:
                 used |= named_in(path, self.store.objects)
-        return [*self._drafts(), *self._marks(without), *locks, *self._objects(used)]
+        return [*self._drafts(), *self._marks(without), *self._checkpoints(without), *locks, *self._objects(used)]
 
     def remove_run(self, item: Removable, forget: Callable[[Run], bool]) -> bool:
         """Remove a run; return whether it went (not when it was pinned just now, or somebody was faster).
@@ -174,6 +174,8 @@ class Collection:
             path = self.store.objects.path(item.name)
             return self._aside(path, "objects", lambda aside: aside.stat().st_mtime >= self._young)
         path = self._layout.root / item.name
+        if item.kind == "checkpoint":
+            return checkpoints.remove(self.store.objects, path)
         if item.kind == "lock":
             runs = set(self._layout.run_names())
             return self._aside(path, "locks", lambda _: not runs.issuperset(self._layout.run_names()))
@@ -230,6 +232,17 @@ class Collection:
             gone = not (self._layout.runs / folder.name).exists()
             if gone and folder.name not in pins and folder.stat().st_mtime < self._young:
                 yield self._removable("marks", folder, "their run is gone")
+
+    def _checkpoints(self, without: frozenset[str]) -> Iterator[Removable]:
+        """Yield the checkpoints of runs that need not be resumed any more, and those beyond the newest few."""
+        runs = self.store.runs(query="kind=batch")
+        ended = {run.resumed_from for run in runs if run.status == "done"}
+        resumable = {run.id for run in runs if run.status != "done"} - ended
+        resumable |= {run.id for run in self._open}
+        for note, why in checkpoints.obsolete(self._layout, resumable, self.store.settings.checkpoints):
+            if note.path.parent.parent.name not in without:
+                name = str(note.path.relative_to(self._layout.root))
+                yield Removable(kind="checkpoint", name=name, size=note.size, why=why)
 
     def _removable(self, kind: str, path: Path, why: str) -> Removable:
         return Removable(kind=kind, name=str(path.relative_to(self._layout.root)), size=_size(path), why=why)

@@ -38,7 +38,7 @@ from reprokit.store.tables import facts as _facts
 from reprokit.store.tables import metadata as _metadata
 from reprokit.store.tables import runs as _runs
 from reprokit.store.tables import state as _state
-from reprokit.store.tables import use_rows
+from reprokit.store.tables import text, use_rows, whole
 from reprokit.store.tables import uses as _uses
 
 __all__ = ["Index", "Summary", "summarize"]
@@ -46,14 +46,14 @@ __all__ = ["Index", "Summary", "summarize"]
 T = TypeVar("T")
 _Entry = tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]  # of a run: its row, facts and uses
 
-_SHAPE = 3  # PRAGMA user_version; raise it when the tables or what they hold change
+_SHAPE = 4  # PRAGMA user_version; raise it when the tables or what they hold change
 _BUSY_S = 30.0  # how long to wait for another process, in seconds
 _CLOCK_S = 2.0  # the coarsest clock of a filesystem: a folder changed less long ago may change unseen
 _BATCH = 500  # runs written in one transaction
 _CHECKED = 1000  # lists up to this long are compared with the journals of what they show
 _PATIENCE = 3  # times that a database is replaced before giving up
 
-_FIELDS = ("id", "name", "kind", "status", "notebook", "replay_of", "tier", "pin")
+_FIELDS = ("id", "name", "kind", "status", "notebook", "replay_of", "tier", "pin", "sweep")
 _NEWEST_FIRST = (_runs.c.started.desc(), _runs.c.id.desc())
 
 
@@ -91,17 +91,17 @@ class Index:
 
     def has(self, run_id: str) -> bool:
         """Return whether there is a run of this id."""
-        return bool(self._fetch(sa.select(_runs.c.id).where(_runs.c.id == _text(run_id))))
+        return bool(self._fetch(sa.select(_runs.c.id).where(_runs.c.id == text(run_id))))
 
     def with_prefix(self, prefix: str, limit: int) -> list[str]:
         """Return the first ids that begin with ``prefix``, sorted."""
-        begin = _text(prefix)
+        begin = text(prefix)
         select = sa.select(_runs.c.id).where(_runs.c.id >= begin, _runs.c.id < begin + "~")  # ~ is after all
         return [row.id for row in self._fetch(select.order_by(_runs.c.id).limit(limit))]
 
     def named(self, name: str) -> str | None:
         """Return the newest run of this name that is not a replay."""
-        return self._first(_originals().where(_runs.c.name == _text(name)))
+        return self._first(_originals().where(_runs.c.name == text(name)))
 
     def newest(
         self, back: int = 0, *, notebook: str | None = None, between: tuple[float, float] | None = None
@@ -109,7 +109,7 @@ class Index:
         """Return the newest run that is not a replay, or the one ``back`` before it."""
         select = _originals()
         if notebook is not None:
-            select = select.where(_is_notebook(_text(notebook)))
+            select = select.where(_is_notebook(text(notebook)))
         if between is not None:
             select = select.where(_runs.c.started >= between[0], _runs.c.started < between[1])
         return self._first(select.offset(back))
@@ -249,11 +249,11 @@ class Index:
 
     def _heal(self, error: DatabaseError | OSError) -> None:
         self._troubles += 1
-        text = str(getattr(error, "orig", error))
-        if "locked" in text or self._troubles > _PATIENCE:
+        said = str(getattr(error, "orig", error))
+        if "locked" in said or self._troubles > _PATIENCE:
             remedy = "end what uses it, or remove the file: it is built again"
-            raise StoreError(f"the index cannot be used ({text})", path=self._layout.index, remedy=remedy) from error
-        damaged = isinstance(error, DatabaseError) and (not isinstance(error, OperationalError) or "no such" in text)
+            raise StoreError(f"the index cannot be used ({said})", path=self._layout.index, remedy=remedy) from error
+        damaged = isinstance(error, DatabaseError) and (not isinstance(error, OperationalError) or "no such" in said)
         if not damaged or self._troubles > 1:  # no space, no permission, a bad disk: do without the file
             self._in_memory = True
         self._seeded = not damaged
@@ -356,21 +356,17 @@ def _file_stamp(path: str) -> str:
     return f"{found.st_size}.{found.st_mtime_ns}.{found.st_ino}"
 
 
-def _text(value: str) -> str:
-    """Return text that SQLite can hold: lone surrogates (from odd file names) are spelt out."""
-    return value.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
 def _row(run: Run, summary: Summary, stamp: str) -> dict[str, Any]:
     dead = bool(run.writers) and all(is_alive(writer) is False for writer in run.writers)
     words = [summary.id, summary.name or "", summary.notebook or "", summary.pin or ""]
     words += [f"{key}={_spelt(value)}" for table in (summary.params, summary.tags) for key, value in table.items()]
-    texts = {name: None if (value := getattr(summary, name)) is None else _text(value) for name in _FIELDS}
+    texts = {name: None if (value := getattr(summary, name)) is None else text(value) for name in _FIELDS}
     return {
         **texts,
         "started": 0.0 if math.isnan(summary.started) else summary.started,
         "ended": summary.ended,
-        "words": _text("\n".join(words)).lower(),
+        "point": whole(summary.point),
+        "words": text("\n".join(words)).lower(),
         "final": summary.status in ("done", "failed") or dead,
         "stamp": stamp,
         "writers": canonical_json([writer.to_dict() for writer in run.writers]).decode("ascii"),
@@ -382,8 +378,8 @@ def _fact_rows(summary: Summary) -> list[dict[str, Any]]:
     tables = {"params": summary.params, "metrics": summary.metrics, "tags": summary.tags}
     return [
         {
-            "key": _text(f"{table}.{key}"),
-            "text": _text(_spelt(value)),
+            "key": text(f"{table}.{key}"),
+            "text": text(_spelt(value)),
             "number": _number(value),
         }
         for table, values in tables.items()
@@ -443,7 +439,7 @@ def _conditions(query: str) -> list[sa.ColumnElement[bool]]:
 def _condition(word: str) -> sa.ColumnElement[bool]:
     term = _TERM.fullmatch(word)
     if term is None:
-        return sa.func.instr(_runs.c.words, _text(word).lower()) > 0
+        return sa.func.instr(_runs.c.words, text(word).lower()) > 0
     key, sign, value = term["key"], term["sign"], term["value"]
     if sign == "!=":
         return sa.not_(sa.func.coalesce(_comparison(key, "=", value), sa.false()))
@@ -453,12 +449,14 @@ def _condition(word: str) -> sa.ColumnElement[bool]:
 def _comparison(key: str, sign: str, value: str) -> sa.ColumnElement[bool]:
     if key in ("started", "ended"):
         return _SIGNS[sign](_runs.c[key], _moment(key, value))
+    if key == "point" and value.isdecimal():
+        return _SIGNS[sign](_runs.c.point, int(value))
     if key in _FIELDS:
-        return _SIGNS[sign](_runs.c[key], _text(value))
-    keys = [_text(key)] if key.partition(".")[0] in ("params", "metrics", "tags") else []
-    keys += [_text(f"{table}.{key}") for table in ("params", "metrics", "tags")]
+        return _SIGNS[sign](_runs.c[key], text(value))
+    keys = [text(key)] if key.partition(".")[0] in ("params", "metrics", "tags") else []
+    keys += [text(f"{table}.{key}") for table in ("params", "metrics", "tags")]
     number = _number(value)
-    column, wanted = (_facts.c.text, _text(value)) if number is None else (_facts.c.number, number)
+    column, wanted = (_facts.c.text, text(value)) if number is None else (_facts.c.number, number)
     found = sa.select(_facts.c.run).where(_facts.c.key.in_(keys), _SIGNS[sign](column, wanted))
     return (_runs.c.row + 0).in_(found)  # a sum: SQLite then walks from the newest and stops at the limit
 

@@ -17,6 +17,7 @@ from reprokit.digest import hex_of, of_bytes
 from reprokit.errors import RunNotFound, SchemaError, StoreError
 from reprokit.records import Gap
 from reprokit.settings import Settings, load
+from reprokit.store import whole
 
 __all__ = ["Layout", "is_run_id", "new_run_id", "project_root", "started_at"]
 
@@ -268,9 +269,4 @@ def _write_once(path: Path, text: str) -> None:
     """Write a small file whole or not at all; an empty one (left by a power cut) is written anew."""
     if path.exists() and path.stat().st_size:
         return
-    draft = path.with_name(f".{path.name}-{os.urandom(8).hex()}")
-    try:
-        draft.write_text(text, "ascii")
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    whole.write(path, text.encode("ascii"))

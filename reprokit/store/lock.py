@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["exclusive"]
+__all__ = ["exclusive", "opened"]
 
 _held: set[int] = set()
 
@@ -20,11 +20,24 @@ def exclusive(path: Path) -> Iterator[None]:
     Raises:
         OSError: the lock file cannot be made.
     """
+    with opened(path) as fd:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[int]:
+    """Yield the descriptor of a lock file that is not locked yet; what is locked by it is free in the end.
+
+    A process that is given the descriptor holds the lock as well. A child that is merely forked does not.
+
+    Raises:
+        OSError: the lock file cannot be made.
+    """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     _held.add(fd)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
+        yield fd
     finally:
         _held.discard(fd)
         os.close(fd)

@@ -2,8 +2,9 @@
 
 Each statement is a small journal of its own, ``marks/RUN/TIME-RANDOM.jsonl``, that is written once and never
 changed: several processes may speak at the same time, and the marks of two stores are merged by copying files.
-They lie beside the runs, not in them, so that a pin is still there to be missed when its run is gone. Knows
-files and patches; it does not know what is replayed.
+They lie beside the runs, not in them, so that a pin is still there to be missed when its run is gone. They are pulled
+from remotes, also for runs that were made here, and nobody is asked: so they can say nothing else of a run, least of
+all what it executes. Knows files and patches; it does not know what is replayed.
 """
 
 from __future__ import annotations
@@ -57,8 +58,18 @@ def read(layout: Layout, run_id: str) -> list[dict[str, Any]]:
         names = sorted(name for name in os.listdir(folder) if name.endswith(".jsonl"))  # noqa: PTH208
     except (FileNotFoundError, NotADirectoryError):
         return []
-    patches = [patch for name in names for patch in journal.read(folder / name)]
-    return [{key: value for key, value in patch.items() if key != "t"} for patch in patches]
+    return [_mark(patch) for name in names for patch in journal.read(folder / name)]
+
+
+def _mark(patch: dict[str, Any]) -> dict[str, Any]:
+    """Return of a patch what may be said of a run later."""
+    told = patch.get("set")
+    told = told if isinstance(told, dict) else {}
+    pin, tags = told.get("pin", ""), told.get("tags")
+    said: dict[str, Any] = {"pin": pin} if pin is None or (isinstance(pin, str) and pin) else {}
+    if isinstance(tags, dict):
+        said["tags"] = {key: value for key, value in tags.items() if isinstance(value, str)}
+    return {"set": said}
 
 
 def pins(layout: Layout) -> dict[str, str]:
@@ -79,5 +90,5 @@ def pins(layout: Layout) -> dict[str, str]:
 
 def _pin(patches: list[dict[str, Any]]) -> str | None:
     """Return the last name that a run was pinned under, None when it was released since, or never pinned."""
-    said = [patch["set"]["pin"] for patch in patches if isinstance(patch.get("set"), dict) and "pin" in patch["set"]]
-    return said[-1] if said and isinstance(said[-1], str) else None
+    said = [patch["set"]["pin"] for patch in patches if "pin" in patch["set"]]
+    return said[-1] if said else None

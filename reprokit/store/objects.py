@@ -23,7 +23,7 @@ from reprokit.descriptor import borrow, give_back, release
 from reprokit.digest import BLOCK, Hasher, hex_of, of_bytes
 from reprokit.errors import ObjectCorrupt, ObjectMissing
 
-__all__ = ["FRESH_S", "Objects", "Stored"]
+__all__ = ["FRESH_S", "Objects", "Stored", "Writing"]
 
 FRESH_S = 600.0  # an object that is wanted again is at most so much older, in seconds, than it was wanted last
 
@@ -50,6 +50,35 @@ class Stored:
     kept: bool
     state: str
     md5: str | None = None
+
+
+class Writing:
+    """An object on its way: hashed as it is written.
+
+    Args:
+        fd: the file to fill.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._hasher = Hasher()
+
+    @property
+    def digest(self) -> str:
+        """The digest of what was written so far."""
+        return self._hasher.digest()
+
+    @property
+    def size(self) -> int:
+        """How many bytes were written so far."""
+        return self._hasher.size
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:
+        """Add bytes and return how many."""
+        block = memoryview(data).cast("B")
+        self._hasher.update(block)
+        _write_all(self._fd, block)
+        return len(block)
 
 
 class Objects:
@@ -116,9 +145,24 @@ class Objects:
         finally:
             give_back(source)
 
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Writing]:
+        """Yield what takes an object's bytes piece by piece; once the block has ended well, they are durable.
+
+        Raises:
+            OSError: it could not be written; nothing is left of it, nor when the block raises.
+        """
+        with self._draft() as (out, draft):
+            yield (taken := Writing(out))
+            os.fchmod(out, 0o400)  # what comes like this is a program's memory: nobody else's
+            self._publish(out, draft, taken.digest, durable=True)
+
     def has(self, digest: str) -> bool:
         """Return whether an object of this name is here (its bytes are checked when they are read)."""
-        return self.path(digest).is_file()
+        try:
+            return self.path(digest).is_file()
+        except ValueError:  # a record from elsewhere can name anything
+            return False
 
     def path(self, digest: str) -> Path:
         """Return where the object lies or would lie.
@@ -137,7 +181,7 @@ class Objects:
         """
         try:
             data = self.path(digest).read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):
             raise ObjectMissing(digest) from None
         if (found := of_bytes(data)) != digest:
             raise ObjectCorrupt(digest, found)
@@ -153,7 +197,7 @@ class Objects:
         """
         try:
             source = os.open(self._where(digest), os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):
             raise ObjectMissing(digest) from None
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -333,7 +377,7 @@ def _reader(fd: int, size: int) -> Callable[[int], bytes]:
     return read
 
 
-def _write_all(fd: int, data: bytes) -> None:
+def _write_all(fd: int, data: bytes | memoryview) -> None:
     done = os.write(fd, data)
     while done < len(data):
         done += os.write(fd, memoryview(data)[done:])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,14 @@ from typing import Any
 from reprokit.digest import canonical_json, hex_of, of_bytes, of_json
 from reprokit.errors import ConsentNeeded
 from reprokit.records import CodeState, Run
+from reprokit.store import whole
 from reprokit.store.layout import Layout
 
-__all__ = ["JOURNALS", "applied", "digest_of", "is_trusted", "note", "of", "require", "trust"]
+__all__ = ["JOURNALS", "applied", "digest_of", "is_trusted", "note", "of", "require", "source", "trust"]
 
 JOURNALS = ("journal", "batch", "verdict", "environment")
+
+_GIT_NAME = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 def note(layout: Layout, run_id: str, remote: str) -> None:
@@ -41,16 +44,25 @@ def of(layout: Layout, run_id: str) -> str | None:
 
 
 def applied(run: Run, layout: Layout) -> Run:
-    """Return a run as it is here: one that came from elsewhere has its project, and its snapshots, in this store."""
+    """Return a run as it is here: one that came from elsewhere has its project, and its snapshots, in this store.
+
+    Raises:
+        ValueError: it names as commits or as an environment what is none: these names are given to git, and to paths.
+    """
     remote = of(layout, run.id)
     if remote is None:
         return run
+    for environment in run.environments:
+        hex_of(environment.fingerprint)
 
     def here(path: str) -> str:
         inside = run.root and Path(path).is_relative_to(run.root)
         return str(layout.project / Path(path).relative_to(run.root)) if inside else path
 
     def at(code: CodeState) -> CodeState:
+        for name in (code.snapshot, code.tree, code.commit):
+            if name is not None and not _GIT_NAME.fullmatch(name):
+                raise ValueError(f"{name!r} names nothing in git")
         return dataclasses.replace(
             code,
             repository=str(layout.pulled_git(len(code.snapshot))),
@@ -59,6 +71,10 @@ def applied(run: Run, layout: Layout) -> Run:
             submodules=tuple(at(module) for module in code.submodules),
         )
 
+    if run.status == "running":  # nobody here could wait for its end, and what waits for open runs would wait for ever
+        run = dataclasses.replace(
+            run, status="interrupted", reason=run.reason or "it was still open when it was pulled"
+        )
     return dataclasses.replace(
         run,
         origin=remote,
@@ -72,8 +88,8 @@ def applied(run: Run, layout: Layout) -> Run:
 def digest_of(layout: Layout, run: Run) -> str:
     """Return the digest of all that a replay of a run would execute."""
     journals = [layout.journal(run.id, name) for name in JOURNALS]
-    locks = [layout.locks / f"{hex_of(environment.fingerprint)}.json" for environment in run.environments]
-    return of_json([[path.name, of_bytes(path.read_bytes())] for path in (*journals, *locks) if path.is_file()])
+    files = [path for path in (*journals, *_locks(layout, run)) if path.is_file()]
+    return of_json([[path.name, of_bytes(path.read_bytes())] for path in files])
 
 
 def is_trusted(layout: Layout, run: Run) -> bool:
@@ -91,14 +107,33 @@ def trust(layout: Layout, run: Run, trusted: bool = True) -> str:
     return digest_of(layout, run)
 
 
+def source(layout: Layout, run: Run) -> str | None:
+    """Return the remote that a run, or a lock of its environments, came from; None when all of it was made here."""
+    return run.origin or next(filter(None, map(_lock_origin, _locks(layout, run))), None)
+
+
 def require(layout: Layout, run: Run) -> None:
-    """Pass when a run was made here, or the user trusts it.
+    """Pass when all that a replay of a run executes was made here, or the user trusts it.
 
     Raises:
         ConsentNeeded: it came from elsewhere, and nobody said yet that it may be run here.
     """
-    if run.origin is not None and not is_trusted(layout, run):
-        raise ConsentNeeded(run.id, run.origin, digest_of(layout, run))
+    remote = source(layout, run)
+    if remote is not None and not is_trusted(layout, run):
+        raise ConsentNeeded(run.id, remote, digest_of(layout, run))
+
+
+def _locks(layout: Layout, run: Run) -> list[Path]:
+    return [layout.locks / f"{hex_of(environment.fingerprint)}.json" for environment in run.environments]
+
+
+def _lock_origin(path: Path) -> str | None:
+    """Return the remote that a lock came from: it can be that of an environment in which runs were made here, too."""
+    try:
+        remote = json.loads(path.read_bytes()).get("pulled")
+    except (OSError, ValueError, AttributeError, RecursionError):  # nothing can be installed from it either
+        return None
+    return None if remote is None else str(remote)
 
 
 def _trusted(layout: Layout, run: Run) -> Path:
@@ -107,12 +142,4 @@ def _trusted(layout: Layout, run: Run) -> Path:
 
 def _write(path: Path, told: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}-{os.urandom(8).hex()}")
-    try:
-        with draft.open("wb") as stream:
-            stream.write(canonical_json(told))
-            stream.flush()
-            os.fsync(stream.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    whole.write(path, canonical_json(told))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ from reprokit.records import FileUse, Run
 from reprokit.store.layout import Layout
 from reprokit.store.objects import Objects
 
-__all__ = ["named", "named_in", "needed"]
+__all__ = ["Read", "members", "named", "named_in", "needed"]
+
+Read = Callable[[str], bytes]  # the content that a digest names
 
 _DIGEST = re.compile(rb"sha256:([0-9a-f]{64})(?![0-9a-f])")
 _A_FOLDER = re.compile(rb'"files": ?[1-9]')  # a dataset: its digest names a list, which names the files
@@ -95,14 +97,24 @@ def _uses(run: Run, objects: Objects) -> Iterator[FileUse]:
         yield from cell.edits
         for use in (*cell.reads, *cell.writes):
             yield use
-            yield from _members(use, objects) if use.files and use.digest else ()
+            yield from (members(use, objects.get_bytes) or ()) if use.files else ()
 
 
-def _members(folder: FileUse, objects: Objects) -> list[FileUse]:
+def members(use: FileUse, read: Read) -> list[FileUse] | None:
+    """Return the files of a folder used as one dataset; None when its list is gone or is none."""
+    if use.digest is None:
+        return None
     try:
-        return [FileUse.from_dict(item) for item in json.loads(_bytes(objects, folder.digest or ""))]
-    except (ValueError, TypeError):
-        return []
+        files = [FileUse.from_dict(item) for item in json.loads(read(use.digest))]
+    except (StoreError, ValueError, TypeError, RecursionError):
+        return None
+    return files if all(_belongs(file, use) for file in files) else None
+
+
+def _belongs(file: FileUse, folder: FileUse) -> bool:
+    """A record may come from elsewhere: a list names files in its folder, and no others."""
+    top = "" if folder.path == "./" else folder.path
+    return file.path.startswith(top) and ".." not in file.path.split("/") and not file.files
 
 
 def _bytes(objects: Objects, digest: str) -> bytes:
@@ -157,7 +169,7 @@ def _lists(text: bytes) -> set[str]:
             start = line.find(b"{")
             try:
                 found |= set(_datasets(json.loads(line[start:])))
-            except ValueError:  # one document over several lines, or a torn one: every digest may be a list's
+            except (ValueError, RecursionError):  # several lines long, torn, or too deep: every digest may be a list's
                 found |= _digests(text)
     return found
 

@@ -67,8 +67,12 @@ class Store:
         chosen = load(project_root(start)) if settings is None else settings
         return cls(Layout.find(start, chosen), chosen)
 
-    def load(self, run_id: str) -> Run:
+    def load(self, run_id: str, *, here: bool = True) -> Run:
         """Return a run as its journals tell it and as its writers are now.
+
+        Args:
+            run_id: the run.
+            here: whether one that came from elsewhere has its paths in this project, else where it was made.
 
         Raises:
             RunNotFound: there is no run of this id.
@@ -85,8 +89,8 @@ class Store:
             checked = journal.read(self.layout.journal(run_id, "environment"))  # what was changed by hand in it
             later = marks.read(self.layout, run_id)
             run = assemble(run_id, agent, [*batch, *verdict, *checked, *later], liveness.is_alive)
-            run = origin.applied(run, self.layout)
-        except (OSError, TypeError, ValueError, KeyError, AttributeError) as error:
+            run = origin.applied(run, self.layout) if here else run
+        except (OSError, TypeError, ValueError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             raise StoreError(f"run {run_id} cannot be read ({error})", path=folder) from error
         for name, line in (("journal", agent_damage), ("batch", batch_damage)):
             run = run if line is None else _with_damage(run, f"line {line} of {name}.jsonl is damaged")

@@ -16,8 +16,9 @@ class Summary(Record):
     """One run as a list shows it.
 
     ``metrics`` has the last value of each key. ``tier`` and ``complete`` say how files were observed.
-    ``pin`` is the name it is pinned under, ``reuse_of`` the run whose results it took over. ``replayable`` is False
-    when something that a replay needs was not kept.
+    ``pin`` is the name it is pinned under, ``reuse_of`` the run whose results it took over, ``resumed_from`` the one
+    from whose checkpoint it went on. ``sweep`` and ``point`` say of which sweep it is which point. ``replayable``
+    is False when something that a replay needs was not kept.
     """
 
     id: str
@@ -34,6 +35,9 @@ class Summary(Record):
     replay_of: str | None = None
     pin: str | None = None
     reuse_of: str | None = None
+    resumed_from: str | None = None
+    sweep: str | None = None
+    point: int | None = None
     tier: str | None = None
     complete: bool = False
     replayable: bool = True
@@ -56,6 +60,9 @@ def summarize(run: Run) -> Summary:
         replay_of=run.replay_of,
         pin=run.pin,
         reuse_of=run.reuse_of,
+        resumed_from=run.resumed_from,
+        sweep=run.sweep,
+        point=run.point,
         tier=run.capture.tier if run.capture else None,
         complete=bool(run.capture and run.capture.complete),
         replayable=replayable(run),

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from reprokit.records import Run
 
-__all__ = ["facts", "metadata", "runs", "state", "use_rows", "uses"]
+__all__ = ["facts", "metadata", "runs", "state", "text", "use_rows", "uses", "whole"]
 
 _MOST = 10_000  # uses of files of one run; datasets are one each
 
@@ -27,12 +27,15 @@ runs = sa.Table(
     sa.Column("replay_of", sa.Text),
     sa.Column("tier", sa.Text),
     sa.Column("pin", sa.Text),
+    sa.Column("sweep", sa.Text),
+    sa.Column("point", sa.Integer),
     sa.Column("words", sa.Text, nullable=False),  # lower case, what a word of a query is looked for in
     sa.Column("final", sa.Boolean, nullable=False),  # its status can no longer change by itself
     sa.Column("stamp", sa.Text, nullable=False),  # of the journals when they were read
     sa.Column("writers", sa.Text, nullable=False),
     sa.Column("summary", sa.Text, nullable=False),
     sa.Index("runs_by_time", "started", "id"),
+    sa.Index("runs_of_sweeps", "sweep", "point", sqlite_where=sa.text("sweep IS NOT NULL")),
     sa.Index("runs_open", "final", sqlite_where=sa.text("final = 0")),
 )
 facts = sa.Table(
@@ -75,10 +78,16 @@ def use_rows(run: Run) -> list[dict[str, Any]]:
     for cell in run.cells:
         for use in (*cell.reads, *cell.writes):
             if use.digest is not None and not use.own:
-                found.setdefault((_text(use.path), use.digest, use.access), cell.seq)
+                found.setdefault((text(use.path), text(use.digest), text(use.access)), whole(cell.seq) or 0)
     keys = list(found.items())[:_MOST]
     return [{"path": path, "digest": digest, "access": access, "cell": at} for (path, digest, access), at in keys]
 
 
-def _text(value: str) -> str:
+def text(value: str) -> str:
+    """Return text that SQLite can hold: lone surrogates (from odd file names) are spelt out."""
     return value.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def whole(value: int | None) -> int | None:
+    """Return a number that SQLite can hold; None for one that it cannot."""
+    return value if value is None or -(2**63) <= value < 2**63 else None

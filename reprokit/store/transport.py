@@ -99,17 +99,20 @@ class Remote:
         except Exception as error:
             raise self._trouble("looked at", name, error) from error
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, *, most: int) -> bytes:
         """Return a small file's bytes.
 
         Raises:
-            StoreError: it is not there, or the remote does not answer.
+            StoreError: it is not there, has more than ``most`` bytes, or the remote does not answer.
         """
+        self._require_file(name)
         try:
-            data: bytes = self.fs.cat_file(self._at(name))
-            return data
+            data: bytes = self.fs.cat_file(self._at(name), start=0, end=most + 1)
         except Exception as error:
             raise self._trouble("read", name, error) from error
+        if len(data) > most:
+            raise StoreError(f"{name} at {self.name} is larger than any that is pushed", remedy="remove it there")
+        return data
 
     def put(self, source: Path, name: str) -> bool:
         """Put a file there; return whether it was not there yet.
@@ -140,6 +143,7 @@ class Remote:
         Raises:
             StoreError: it is not there, or its bytes are others.
         """
+        self._require_file(name)
         draft = target.with_name(f"{target.name}.{os.urandom(6).hex()}.part")
         try:
             try:
@@ -162,6 +166,12 @@ class Remote:
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
+
+    def _require_file(self, name: str) -> None:
+        """Refuse what never ends, or waits for somebody to write: a pipe or a device in a folder."""
+        path = Path(self._at(name))
+        if self._protocol in ("file", "local") and path.exists() and not path.is_file():
+            raise StoreError(f"{name} at {self.name} is no file", remedy="remove it there")
 
     def _verify(self, source: Path, name: str, size: int) -> None:
         """Look at what has come; where reading costs nothing it is read."""

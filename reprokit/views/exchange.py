@@ -46,8 +46,7 @@ def trusted_text(run: Run, digest: str, trusted: bool) -> str:
         return f"run {run.id} is not trusted any more"
     hosts = sorted({host for cell in run.cells for host in cell.network})
     where = f", which contacted {', '.join(map(plain, hosts))}" if hosts else ""
+    whence = f" from {plain(run.origin)}" if run.origin else ""
     packages = count(len(run.environment.distributions), "package") if run.environment else "no packages"
-    return (
-        f"run {run.id} from {plain(str(run.origin))} may be run here: {count(len(run.cells), 'cell')}{where}, "
-        f"and {packages}\nas it is now: {digest}"
-    )
+    what = f"{count(len(run.cells), 'cell')}{where}, and {packages}"
+    return f"run {run.id}{whence} may be run here: {what}\nas it is now: {digest}"

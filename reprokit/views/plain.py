@@ -6,6 +6,7 @@ a file name or an output may hold any) and nothing of records.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -128,7 +129,7 @@ def seconds(duration: float | None) -> str:
     >>> seconds(0.0042), seconds(3.21), seconds(192), seconds(7300), seconds(None)
     ('4 ms', '3.2 s', '3 min 12 s', '2 h 1 min', '')
     """
-    if duration is None:
+    if duration is None or not math.isfinite(duration):
         return ""
     if duration < 0.9995:
         return f"{duration * 1000:.0f} ms"
@@ -139,8 +140,11 @@ def seconds(duration: float | None) -> str:
 
 
 def when(moment: float | None) -> str:
-    """Return a moment, in seconds after the epoch, as local time."""
-    return datetime.fromtimestamp(moment).strftime("%Y-%m-%d %H:%M:%S") if moment else ""
+    """Return a moment, in seconds after the epoch, as local time; nothing for one that no calendar has."""
+    try:
+        return datetime.fromtimestamp(moment).strftime("%Y-%m-%d %H:%M:%S") if moment else ""
+    except (ValueError, OverflowError, OSError):
+        return ""
 
 
 def hexes(digest: str | None) -> str:

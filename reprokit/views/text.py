@@ -38,7 +38,7 @@ def runs_table(summaries: Sequence[Mapping[str, Any]], *, width: int = 120) -> s
 
 def run_row(entry: Mapping[str, Any]) -> list[str]:
     """Return a summary as the words of one row."""
-    name = entry.get("name") or (f"replay of …{str(entry['replay_of'])[-8:]}" if entry.get("replay_of") else "")
+    name = entry.get("name") or _part_of(entry)
     notebook = str(entry.get("notebook") or "").rpartition("/")[2]
     metrics = "  ".join(f"{plain(key)}={value(item)}" for key, item in (entry.get("metrics") or {}).items())
     cells = entry.get("cells")
@@ -54,9 +54,17 @@ def run_row(entry: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _part_of(entry: Mapping[str, Any]) -> str:
+    """Return of what a run without a name is a part."""
+    if entry.get("replay_of"):
+        return f"replay of …{str(entry['replay_of'])[-8:]}"
+    return f"point {entry['point']} of …{str(entry['sweep'])[-8:]}" if entry.get("sweep") else ""
+
+
 def _status_words(entry: Mapping[str, Any]) -> str:
     reused = entry.get("reuse_of")
-    return f"reused …{plain(reused)[-8:]}" if reused else plain(entry.get("status") or "")
+    resumed = ", resumed" if entry.get("resumed_from") else ""
+    return f"reused …{plain(reused)[-8:]}" if reused else plain(entry.get("status") or "") + resumed
 
 
 def show_run(run: Run, *, cell: int | None = None) -> str:
@@ -93,6 +101,8 @@ def run_facts(run: Run) -> list[list[str]]:
     facts = {
         "status": plain(run.status) + (f": {plain(run.reason)}" if run.reason else ""),
         "reused": f"the results of run {plain(run.reuse_of)}, which are the same" if run.reuse_of else "",
+        "resumed": _resumed_words(run),
+        "sweep": f"point {run.point} of {plain(run.sweep)}" if run.sweep else "",
         "kind": f"replay of {plain(run.replay_of)}" if run.replay_of else plain(run.kind),
         "notebook": plain(run.notebook or run.script or ""),
         "started": when(run.started) + (f", took {took}" if took else ""),
@@ -108,6 +118,13 @@ def run_facts(run: Run) -> list[list[str]]:
         **environment_facts(run),
     }
     return [[label, words] for label, words in facts.items() if words]
+
+
+def _resumed_words(run: Run) -> str:
+    restored = [cell.seq for cell in run.cells if cell.restored]
+    if not restored:
+        return ""
+    return f"from run {plain(run.resumed_from or '')}, whose cells {restored[0]} to {restored[-1]} were not run again"
 
 
 def _replay_words(run: Run) -> str:
@@ -208,6 +225,7 @@ def cell_row(cell: Cell) -> list[str]:
     """Return number, status, duration and the first line of the source."""
     line = next((line for line in block(cell.source) if line.strip()), "")
     status = plain(cell.status) if cell.observed else "before the run"
+    status += ", restored" if cell.restored else ""
     return [str(cell.seq), status, seconds(cell.duration_s), clip(line.strip(), 70)]
 
 
@@ -227,7 +245,7 @@ def _show_cell(cell: Cell) -> str:
 def cell_sections(cell: Cell) -> list[tuple[str, list[str]]]:
     """Return what a cell used, by heading."""
     states = [
-        [f"{plain(name)} at {plain(state.at)}", hexes(digest)]
+        [f"{plain(name)} at {plain(state.at)}", hexes(digest), plain(state.of(name).partition(" ")[2])]
         for state in cell.random
         for name, digest in sorted(state.states.items())
     ]

@@ -77,6 +77,19 @@ def test_a_file_that_git_holds_is_recorded_as_it_was_read(project: Path) -> None
     assert values_of(run) == {"model.depth": "3"}
 
 
+def test_a_file_that_cannot_be_had_again_is_told(project: Path) -> None:
+    (project / "conf.json").write_text('{"depth": 3}')
+    (project / ".gitignore").write_text("conf.json\n")
+    broken = (
+        "from reprokit.store.objects import Objects\n"
+        "def fail(self, digest):\n    raise OSError(5, 'Input/output error')\n"
+        "Objects.get_bytes = fail\n"
+    )
+    run = captured(project, f"{broken}import json\njson.load(open('conf.json'))")
+    assert values_of(run) == {}
+    assert ["conf.json could not be looked at as configuration" in gap.message for gap in run.gaps].count(True) == 1
+
+
 def test_yaml_is_not_parsed_for_a_user_who_has_no_parser_loaded(project: Path) -> None:
     (project / "conf.yaml").write_text("a: 1\n")
     run = captured(project, "open('conf.yaml').read()\nimport sys\nassert 'yaml' not in sys.modules")

@@ -66,6 +66,24 @@ def shell(command: str) -> None:
 
 # -- reading -------------------------------------------------------------------------------------
 
+
+def test_what_the_snapshot_reads_is_not_read_by_the_cell_that_starts_the_run(place: Path) -> None:
+    (place / "in.csv").write_bytes(b"x,y\n1,2\n3,4\n")
+    begun, read = threading.Event(), threading.Event()
+
+    def snapshot() -> None:
+        begun.wait(60)
+        (place / "in.csv").read_bytes()
+        read.set()
+
+    probe = Watched(place, snapshot=snapshot)
+    with probe.cell(source="%repro start"):
+        begun.set()
+        assert read.wait(60)
+    assert probe.reads() == {}
+    probe.stop()
+
+
 READERS = {
     "open": lambda: open("in.csv").close(),
     "bytes name": lambda: open(b"in.csv", "rb").close(),

@@ -17,7 +17,7 @@ import pytest
 from watched import Watched, sha256
 
 from reprokit.capture.files.handles import Handles
-from reprokit.capture.files.names import names_used
+from reprokit.capture.files.names import names_read, names_used
 from reprokit.capture.files.uses import Debt, Use
 
 
@@ -79,7 +79,7 @@ def test_what_is_read_later_is_named_there(kind: str, watched: Watched) -> None:
         with watched.cell(source=source):
             exec(source, namespace)
     digest = sha256(Path(name).read_bytes())
-    assert [set(watched.reads(cell)) for cell in (1, 2, 3)] == [{name}, set(), {name}]
+    assert [set(watched.reads(cell)) for cell in (1, 2, 3, 4)] == [{name}, set(), {name}, set()]
     assert [watched.reads(cell)[name].digest for cell in (1, 3)] == [digest, digest]
 
 
@@ -147,3 +147,18 @@ def test_a_descriptor_that_is_still_hashed_is_not_taken_for_the_users(tmp_path: 
 )
 def test_the_names_that_a_cell_takes_from_earlier_ones(source: str, used: set[str]) -> None:
     assert names_used(source)[0] == used
+
+
+@pytest.mark.parametrize(
+    ("source", "read"),
+    [
+        ("f.close()", set()),
+        ("f.close()\nprint(f.closed)", {"print", "f"}),
+        ("f.close(); f = open('b')", {"open"}),
+        ("f.close().result()", set()),
+        ("done.close(when)", {"done", "when"}),
+        ("with f:\n    f.close()", {"f"}),
+    ],
+)
+def test_what_a_cell_only_closes_is_not_read(source: str, read: set[str]) -> None:
+    assert names_read(source) == read

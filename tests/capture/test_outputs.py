@@ -8,13 +8,17 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import date
 from typing import Any
 
 import nbformat
+import numpy as np
 import pytest
+from jupyter_client.jsonutil import json_default
 
 from reprokit.capture import outputs
 from reprokit.capture.outputs import OWN, KernelTap, OutputArea, StreamTap
+from reprokit.digest import canonical_json
 
 
 def stream(name: str, text: str) -> dict[str, Any]:
@@ -37,6 +41,19 @@ def test_outputs_are_valid_for_nbformat() -> None:
     cell = nbformat.v4.new_code_cell("x", outputs=[nbformat.from_dict(output) for output in area.outputs])
     nbformat.validate(nbformat.v4.new_notebook(cells=[cell]))
     assert "transient" not in area.outputs[1]
+
+
+def test_what_json_does_not_know_is_kept_as_jupyter_sends_it() -> None:
+    data = {
+        "image/png": b"\x89PNG\r\n",
+        "application/json": {"n": np.int64(3), "x": np.float32(0.5), "when": date(2024, 5, 6), "all": {1}},
+        "text/plain": "x",
+    }
+    area = OutputArea()
+    area.add("display_data", {"data": data, "metadata": {"image/png": {"width": np.int64(7)}}})
+    sent = json.loads(json.dumps(data, default=json_default))
+    assert json.loads(canonical_json(area.outputs))[0]["data"] == sent
+    assert area.outputs[0]["metadata"] == {"image/png": {"width": 7}}
 
 
 def test_clearing() -> None:

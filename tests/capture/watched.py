@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,9 +21,11 @@ def sha256(data: bytes) -> str:
 
 
 class Watched:
-    """The files probe at work in ``project``."""
+    """The files probe at work in ``project``; a ``snapshot`` is taken in the background, which nobody waits for."""
 
-    def __init__(self, project: Path, settings: Settings | None = None) -> None:
+    def __init__(
+        self, project: Path, settings: Settings | None = None, snapshot: Callable[[], None] | None = None
+    ) -> None:
         self.project = project
         self.store = project / ".reprokit"
         self.objects = Objects(self.store / "objects")
@@ -50,8 +52,11 @@ class Watched:
                 ignored=(self.store,),
             )
         )
+        if snapshot is not None:
+            self.worker.submit(snapshot)
         self.files.start()
-        self.worker.wait()  # as the session does: cells begin when the tree is watched
+        if snapshot is None:
+            self.worker.wait()  # as the session does: cells begin when the tree is watched
 
     @contextmanager
     def cell(self, *, wait: bool = True, source: str = "") -> Iterator[None]:

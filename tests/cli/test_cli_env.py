@@ -54,12 +54,11 @@ def wheel(path: Path) -> Path:
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+def store(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """A run with a package of an index and a wheel of its own, and a later one with another six."""
     folder = tmp_path / "project"
     (folder / ".git").mkdir(parents=True)
     monkeypatch.chdir(folder)
-    monkeypatch.setenv("REPROKIT_CACHE", str(tmp_path / "cache"))
     made = Store.open()
     stored = made.objects.put_file(wheel(tmp_path / "mine-1.0-py3-none-any.whl")).digest
     six = Distribution(name="six", version="1.16.0")

@@ -19,11 +19,9 @@ from reprokit.store.store import Store
 
 
 @pytest.fixture
-def store(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+def store(project: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """Two runs that are over, one of them long ago, and an object that nobody names."""
     monkeypatch.chdir(project)
-    monkeypatch.setenv("REPROKIT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     store = Store.open()
     for days in (100, 1):
         began = time.time() - days * 86400
@@ -77,11 +75,9 @@ def test_a_span_that_is_none_is_refused(store: Store, capsys: pytest.CaptureFixt
 
 
 def test_without_a_store_there_is_nothing_to_do(
-    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    project: Path, cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(project)
-    monkeypatch.setenv("REPROKIT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert shown(capsys, "gc") == "nothing to remove\n"
     for command in ("fsck", "reindex"):
         assert main([command]) == 2
@@ -134,8 +130,10 @@ sys.stdin.readline()
 """
 
 
-def test_environments_that_nobody_used_for_long_go(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = Path(os.environ["REPROKIT_CACHE"]) / "environments"
+def test_environments_that_nobody_used_for_long_go(
+    store: Store, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = cache / "environments"
     used, again, held, old = (environment(folder, f"{name}-linux-x86_64", 40 * n) for n, name in enumerate("abcd"))
     (folder / "e-linux-x86_64" / "bin").mkdir(parents=True)  # a build that was killed
     assert built.find(folder, again.name) is not None, "used today"

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from workbench import Bench, kernel_of, session, uv
 
+from reprokit.replay.mounts import unavailable
+
 DATA = (
     "import random\nimport helper\ndata = open('data/table.csv').read()\n"
     "print(len(data), helper.FACTOR, random.random())"
@@ -89,6 +91,32 @@ def test_a_run_replays_on_another_machine_once_it_is_trusted(captured: Bench, tm
     other.reprokit("push", str(tmp_path / "second remote"), run_id)
     third.reprokit("pull", str(tmp_path / "second remote"))
     assert third.verdict(run_id, "--trust")["verdict"] == "identical"
+
+
+def test_code_that_names_its_own_folder_finds_it_elsewhere(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads, writes and shows the path that it had; there is nothing at that path on the other machine."""
+    (bench.project / "data.txt").write_text("one\n")
+    bench.notebook(
+        "work.ipynb",
+        f"import os\ntext = open('{bench.project}/data.txt').read()\nprint(text, os.getcwd())",
+        f"open('{bench.project}/out.txt', 'w').write(text)",
+    )
+    bench.commit()
+    bench.reprokit("run", "work.ipynb")
+    bench.reprokit("push", str(tmp_path / "remote"))
+    other = Elsewhere(tmp_path / "there", bench.project)
+    bench.project.rename(tmp_path / "gone")
+    other.reprokit("pull", str(tmp_path / "remote"))
+    if not unavailable():
+        assert other.verdict("latest", "--trust")["verdict"] == "identical"
+        assert not bench.project.exists()
+        assert not (other.project / "out.txt").exists()
+    monkeypatch.setenv("REPROKIT_MOUNTS", "never")
+    told = other.reprokit("replay", "latest", "--trust", code=1)
+    assert f"{bench.project}, where the project was made, which cells 1, 2 name" in told
+    assert not bench.project.exists()
 
 
 def test_a_project_without_git_and_a_name_for_the_remote(tmp_path: Path) -> None:

@@ -156,6 +156,40 @@ def test_a_step_whose_files_are_carried(light: Captured, tmp_path: Path) -> None
     assert done.returncode == 2
     assert "gone" in done.stderr
     assert "Traceback" not in done.stderr
+    light.forget()
+
+
+def test_the_run_of_a_container_is_pushed_however_it_ended(light: Captured, tmp_path: Path) -> None:
+    """As a container of Argo is called; without a remote it is told that the run is lost with the container."""
+    light.forget()
+    templates = yaml.safe_load((light.exported("argo") / "workflow.yaml").read_text())["spec"]["templates"]
+    command = next(one["container"]["command"] for one in templates if one["name"] == "prepare")
+    data = light.project / "data.txt"
+
+    def ended(**variables: str) -> tuple[int, str]:
+        words, environ = [sys.executable, *command[1:]], {**light.environ, **variables}
+        done = subprocess.run(words, cwd=light.project, env=environ, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    code, said = ended()
+    assert code == 0
+    assert "stays in this container: set `remote`" in said
+    text = data.read_text()
+    data.write_text("not a number\n")
+    try:
+        code, said = ended(REPROKIT_REMOTE=str(tmp_path / "remote"))
+    finally:
+        data.write_text(text)
+    assert code == 1, said
+    (run,) = json.loads(light.reprokit("runs", "--limit", "1", "--json"))
+    assert run["status"] == "failed"
+    clone = tmp_path / "clone"
+    light.shell("git", "clone", "-q", light.project, clone)
+    light.shell("sh", "-ec", f"cd '{clone}' && python -m reprokit pull '{tmp_path / 'remote'}' {run['id']}")
+    assert (clone / ".reprokit" / "runs" / run["id"]).is_dir()
+    (tmp_path / "file").write_text("")
+    assert ended(REPROKIT_REMOTE=str(tmp_path / "file" / "remote"))[0] == 75
+    light.forget()
 
 
 def decoded(line: str) -> str:

@@ -199,6 +199,8 @@ def test_a_cell_that_raises_fails_the_run_and_replays(bench: Bench) -> None:
     assert run.cells[1].error == "ZeroDivisionError: division by zero"
     assert "ZeroDivisionError" in (bench.project / "out.ipynb").read_text()
     assert bench.verdict("latest")["verdict"] == "identical"
+    replay = json.loads(bench.reprokit("runs", "--json", "--limit", "1"))[0]
+    assert (replay["replay_of"], replay["status"]) == (run.id, "failed")
 
 
 @pytest.mark.parametrize("engine", ["reprokit", "papermill"])

@@ -155,6 +155,28 @@ def test_data_and_modules_run_what_depends_on_them(small: Pipeline, tmp_path: Pa
     assert json.loads((bench.project / "metrics.json").read_text()) == {"total": 400}
 
 
+def test_another_package_runs_the_stages_again(
+    small: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = small.copy(tmp_path / "copy")
+    install(tmp_path / "packages", "abacus")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "packages"))
+    said = bench.dvc("repro", "prepare")
+    assert "Running stage 'prepare'" in said
+    assert "abacus==1.2" in (bench.project / ".reprokit" / "clean" / "environment.txt").read_text().splitlines()
+    assert bench.run_of("prepare").environment != small.run_of("prepare").environment
+    assert "Running stage 'prepare'" not in bench.dvc("repro", "prepare")
+    monkeypatch.delenv("PYTHONPATH")
+    assert "Stage 'prepare' is cached" in bench.dvc("repro", "prepare"), "it is as it was at the first run"
+
+
+def install(folder: Path, name: str) -> None:
+    """Put a package's metadata where it counts as installed."""
+    package = folder / f"{name}-1.2.dist-info"
+    package.mkdir(parents=True)
+    (package / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\n")
+
+
 def test_a_stage_that_fails_stops_the_pipeline_and_is_a_run(small: Pipeline, tmp_path: Path) -> None:
     bench = small.copy(tmp_path / "copy")
     (bench.project / "params.yaml").write_text("train:\n  power: 100\n")
@@ -288,11 +310,9 @@ def test_what_is_out_of_date_is_told_with_the_cause(small: Pipeline, tmp_path: P
 @pytest.mark.soak
 def test_another_package_is_told(small: Pipeline, tmp_path: Path) -> None:
     bench = small.copy(tmp_path / "copy")
-    package = tmp_path / "packages" / "abacus-1.2.dist-info"
-    package.mkdir(parents=True)
-    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: abacus\nVersion: 1.2\n")
+    install(tmp_path / "packages", "abacus")
     command = [sys.executable, "-m", "reprokit", "run", "prepare.ipynb", "--name", "prepare"]
-    environ = {**bench.environ, "PYTHONPATH": str(package.parent)}
+    environ = {**bench.environ, "PYTHONPATH": str(tmp_path / "packages")}
     subprocess.run(command, cwd=bench.project, env=environ, check=True, capture_output=True)
     assert causes(bench, "prepare") == {"prepare": {"environment"}}
 

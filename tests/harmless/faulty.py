@@ -2,7 +2,8 @@
 
     python faulty.py PROJECT plain|record|each|turns|worlds
 
-``plain`` runs the cells without reprokit; ``record`` tells which functions a session calls, and how often.
+``plain`` runs the cells without reprokit, and with it when nothing fails; ``record`` tells which functions a
+session calls, and how often.
 ``each`` reads lines of NAME EXCEPTION NTH: a session for each, in which that function raises at its NTH call
 (0: at every call). ``turns`` reads lines of NAME EXCEPTION NTH …: a session for each, in which the functions
 named take turns to fail, each for all cells once. ``worlds`` reads names of BEFORE and AFTER. A line of JSON for
@@ -14,6 +15,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import ctypes
+import gc
 import importlib
 import inspect
 import io
@@ -29,6 +31,8 @@ import sys
 import tempfile
 import threading
 import types
+from functools import cache
+from multiprocessing.connection import wait
 from pathlib import Path
 
 import numpy  # noqa: F401  # so that importing it is not what a session takes its time for
@@ -173,6 +177,7 @@ class Gate:
         return self._original(*args, **kwargs)
 
 
+@cache
 def functions() -> dict[str, types.FunctionType]:
     """Return every function and method of the agent that runs in a kernel, by its name."""
     names = [module.name for module in pkgutil.walk_packages(reprokit.capture.__path__, "reprokit.capture.")]
@@ -196,9 +201,16 @@ def _members(module):
             yield "", name, inspect.unwrap(thing) if callable(thing) else thing
 
 
-def _shell(tracebacks="Plain"):  # all frames and no source: that would take half of the time of all these cells
+@cache
+def _unused() -> InteractiveShell:
+    """Return a shell that is made once, before the first fork: each session has a copy of it."""
     shell = InteractiveShell()
     shell.history_manager.enabled = False
+    return shell
+
+
+def _shell(tracebacks="Plain"):  # all frames and no source: that would take half of the time of all these cells
+    shell = _unused()
     shell.InteractiveTB.set_mode(tracebacks)
     return shell
 
@@ -263,8 +275,15 @@ def _run(shell, cell, told) -> list[str]:
     return [repr(result.result), re.sub(r"-input-\d+-", "", repr(error)), "\n".join(shown)]
 
 
+# What is not the same in two sessions in which nothing fails.
+_PASSING = frozenset(
+    {"id", "name", "started", "ended", "duration_s", "resources", "writers", "entropy", "gaps"}
+    | {"root", "cwd", "top", "repository", "ref", "snapshot", "argv", "hash_secret"}
+)
+
+
 def record(project: Path) -> dict:
-    """Return what the journal of the only run says."""
+    """Return what the journal of the only run says; ``kept`` is all of it that is the same whenever nothing fails."""
     journals = list(project.glob(".reprokit/runs/*/journal.jsonl"))
     if not journals:
         return {"runs": 0}
@@ -276,7 +295,21 @@ def record(project: Path) -> dict:
         "status": run.status,
         "cells": len(run.cells),
         "gaps": [gap.message for gap in run.gaps],
+        "kept": _kept(run.to_dict()),
     }
+
+
+def _kept(value):
+    if isinstance(value, dict):
+        kept = {key: _kept(inner) for key, inner in value.items() if key not in _PASSING}
+        if "outputs" in kept:
+            kept["outputs"] = bool(kept["outputs"])
+        if "states" in kept:
+            kept["states"] = sorted(kept["states"])
+        return kept
+    if isinstance(value, (list, tuple)):
+        return sorted((_kept(inner) for inner in value), key=repr)
+    return value
 
 
 def in_child(project: Path, work) -> tuple[int, int]:
@@ -355,21 +388,27 @@ def main() -> None:
     project = Path(sys.argv[1])
     if sys.argv[2] == "plain":
         full = result(in_child(project, lambda: session(start="", tracebacks="Context")))
-        print(json.dumps({**result(in_child(project, lambda: session(start=""))), "context": full["cells"]}))
+        sound = result(in_child(project, session))["record"]
+        told = result(in_child(project, lambda: session(start="")))
+        print(json.dumps({**told, "context": full["cells"], "sound": sound}))
     elif sys.argv[2] == "record":
         print(json.dumps(recorded(project)))
     else:
         begin = {"each": injected, "turns": in_turns, "worlds": in_world}[sys.argv[2]]
         waiting = [line.split() for line in sys.stdin]
-        running = []
+        running = {}
         while waiting or running:
             while waiting and len(running) < _SIDE_BY_SIDE:
                 order = waiting.pop(0)
-                running.append((order, begin(project, *order)))
-            what, child = running.pop(0)
-            print(json.dumps([what, result(child)]), flush=True)
+                child = begin(project, *order)
+                running[child[1]] = (order, child)
+            for done in wait(list(running)):
+                what, child = running.pop(done)
+                print(json.dumps([what, result(child)]), flush=True)
 
 
 if __name__ == "__main__":
     functions()  # every module is loaded before the first fork
+    _unused()
+    gc.freeze()  # or each fork's first collection copies all memory
     main()

@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -87,6 +88,7 @@ class Side:
             "PYTHONHASHSEED": "0",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
+        self.sockets = tempfile.TemporaryDirectory(prefix="kernel-")  # their paths must be short
         self.manager = self._start()
         self.client = self.manager.client()
         self.client.start_channels()
@@ -94,7 +96,8 @@ class Side:
         self._names: dict[str, str] = {}
 
     def _start(self) -> Any:
-        manager = KernelManager(kernel_name="python3")
+        # Sockets in a folder: a port that is free when it is chosen may be another process's when it is taken.
+        manager = KernelManager(kernel_name="python3", transport="ipc", ip=f"{self.sockets.name}/kernel")
         manager.start_kernel(cwd=str(self.project), env=self.environ, stderr=subprocess.DEVNULL)
         return manager
 
@@ -223,6 +226,7 @@ class Side:
         for pid in self.pids:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
+        self.sockets.cleanup()
 
 
 class Pair:

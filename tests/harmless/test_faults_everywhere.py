@@ -20,19 +20,6 @@ import pytest
 FAULTY = Path(__file__).with_name("faulty.py")
 EXCEPTIONS = ("RuntimeError", "OSError", "MemoryError")
 
-# Where Python or IPython itself calls in: there is nothing of ours around these that could catch what they raise.
-# Each is one guarded step, so that only a fault at its very first instruction would be felt.
-# What fails here is no part of the record: a file that is no configuration after all, what dead processes left,
-# a pause of our thread while the user's code forks, what a program is that cannot be read.
-NOTHING_LOST = frozenset(
-    {
-        "capture.config.config:parse",
-        "capture.files.recorder:_go_note",  # told by the tier: the program counts as one that cannot be looked into
-        "capture.files.recorder:_remove_stale",
-        "capture.fronts:_print",  # a line for the user to read
-        "capture.worker:Worker.pause",
-    }
-)
 PROBES = (
     "capture.code.edits:Edits",
     "capture.code.imports:Imports",
@@ -45,6 +32,8 @@ PROBES = (
     "capture.remote.remote:Remote",
     "capture.resources:Usage",
 )
+# Where Python or IPython itself calls in: there is nothing of ours around these that could catch what they raise.
+# Each is one guarded step, so that only a fault at its very first instruction would be felt.
 OUTERMOST = frozenset(
     {
         "capture.files.audit:_hook",
@@ -146,14 +135,15 @@ def complaints(what: Sequence[Any], told: dict[str, Any], plain: dict[str, Any])
     if record["runs"]:
         if record["damage"] is not None:
             yield f"{name}: the journal is damaged at line {record['damage']}"
-        if (
-            what[0] not in NOTHING_LOST
-            and told["failures"]
-            and not record["gaps"]
-            and record["status"] == "done"
-            and not spoken
-        ):
+        if told["failures"] and not spoken and not _tells(record, plain["sound"]):
             yield f"{name}: the record does not tell it"
+
+
+def _tells(record: dict[str, Any], sound: dict[str, Any]) -> bool:
+    """Return whether a record says that something failed, when for it anything is missing in it."""
+    more = set(record["gaps"]) - set(sound["gaps"]) or record["kept"]["capture"] != sound["kept"]["capture"]
+    unread = json.dumps(record["kept"]).count('"missing"') - json.dumps(sound["kept"]).count('"missing"')
+    return bool(more) or unread > 0 or record["status"] != "done" or record["kept"] == sound["kept"]
 
 
 def check(place: Path, plain: dict[str, Any], how: str, orders: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -38,6 +39,7 @@ def stages_of(text: str) -> dict[str, dict[str, object]]:
 
 
 FIRST, _ = write("", A, TRAIN)
+INSTALLED = ".reprokit/clean/environment.txt"
 
 
 def test_a_new_file() -> None:
@@ -45,7 +47,7 @@ def test_a_new_file() -> None:
     assert list(stages) == [CLEAN_STAGE, "a", "train"]
     assert stages["train"] == {
         "cmd": "reprokit run nb/train.ipynb --name train -f params.yaml:train",
-        "deps": [".reprokit/clean/nb/train.ipynb", "out/y.csv"],
+        "deps": [".reprokit/clean/nb/train.ipynb", "out/y.csv", INSTALLED],
         "params": ["train"],
         "outs": ["model.pkl"],
         "metrics": ["metrics.json"],
@@ -71,7 +73,7 @@ def test_the_rest_of_the_file_is_left_as_it_was() -> None:
 def test_changes_by_hand_stay_and_news_of_the_run_come_in() -> None:
     by_hand = (
         FIRST.replace("--name train -f params.yaml:train", "--name train -f params.yaml:train --timeout 60")
-        .replace("    - out/y.csv\n    params", "    - out/y.csv\n    - conf.toml  # by hand\n    params")
+        .replace("    - out/y.csv\n", "    - out/y.csv\n    - conf.toml  # by hand\n")
         .replace("    outs:\n    - model.pkl", "    outs:\n    - model.pkl:\n        persist: true")
         .replace("  train:\n", "  # the best we have\n  train:\n    frozen: true\n")
     )
@@ -79,7 +81,7 @@ def test_changes_by_hand_stay_and_news_of_the_run_come_in() -> None:
     text, notes = write(by_hand, A, newer, before=TRAIN)
     train = stages_of(text)["train"]
     assert train["cmd"] == "reprokit run nb/train.ipynb --name train -f params.yaml:train --timeout 60"
-    assert train["deps"] == [".reprokit/clean/nb/train.ipynb", "conf.toml", "out/z.csv"]
+    assert train["deps"] == [".reprokit/clean/nb/train.ipynb", "conf.toml", INSTALLED, "out/z.csv"]
     assert train["outs"] == [{"model.pkl": {"persist": True}}, "log.csv"]
     assert train["frozen"] is True
     assert train["meta"] == {"reprokit": {"run": "3"}}
@@ -91,6 +93,37 @@ def test_changes_by_hand_stay_and_news_of_the_run_come_in() -> None:
 def test_what_was_taken_out_by_hand_does_not_come_back() -> None:
     without = FIRST.replace("    metrics:\n    - metrics.json\n", "")
     assert "metrics" not in stages_of(write(without, A, TRAIN, before=TRAIN)[0])["train"]
+
+
+def test_every_stage_depends_on_what_is_installed() -> None:
+    """Which DVC has to look at each time: no file of the project says it."""
+    stages = stages_of(write("", A, dataclasses.replace(TRAIN, notebook="train.py"))[0])
+    clean = stages.pop(CLEAN_STAGE)
+    assert clean["always_changed"] is True
+    assert INSTALLED in cast("list[str]", clean["outs"])
+    assert all(INSTALLED in cast("list[str]", stage["deps"]) for stage in stages.values())
+    script = stages_of(write("", dataclasses.replace(TRAIN, notebook="train.py"))[0])
+    assert script[CLEAN_STAGE]["cmd"] == "reprokit step --clean .reprokit/clean"
+
+
+def older(text: str) -> str:
+    """Return what a version wrote that knew nothing of this."""
+    lines = (line for line in text.splitlines(keepends=True) if INSTALLED not in line and "always_changed" not in line)
+    return "".join(lines)
+
+
+def test_what_an_older_version_wrote_gets_it_and_a_hand_can_take_it_out() -> None:
+    assert stages_of(write(older(FIRST), TRAIN, before=TRAIN)[0])["train"] == stages_of(FIRST)["train"]
+    renewed = stages_of(write(older(FIRST), A, TRAIN, before=TRAIN)[0])
+    assert renewed[CLEAN_STAGE]["always_changed"] is True
+    first, last = FIRST.rsplit(f"    - {INSTALLED}\n", 1)
+    by_hand = (first + last).replace("    always_changed: true\n", "")
+    assert by_hand.count(INSTALLED) == FIRST.count(INSTALLED) - 1
+    assert write(by_hand, TRAIN, before=TRAIN)[0] == by_hand
+    own = older(FIRST).replace("reprokit step --clean", "sh clean.sh")
+    text, (note,) = write(own, TRAIN, before=TRAIN)
+    assert text == own, "nobody makes that file"
+    assert "changed by hand" in note
 
 
 def test_an_output_that_was_made_a_plot_by_hand_stays_one() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,31 @@ def assert_steps(words: list[str], stages: tuple[Stage, ...]) -> None:
 def test_the_schema_of_github_and_gitlab(target: str, schema: str, stages: tuple[Stage, ...], tmp_path: Path) -> None:
     path = written(target, tmp_path, *stages)
     shell([TOOLS / "tools/bin/check-jsonschema", "--builtin-schema", f"vendor.{schema}", path], tmp_path)
+
+
+def test_what_is_known_to_make_workflows_unsafe(stages: tuple[Stage, ...], tmp_path: Path) -> None:
+    written("github", tmp_path, *stages)
+    shell([TOOLS / "tools/bin/zizmor", "--offline", "--no-progress", tmp_path], tmp_path)
+
+
+@pytest.mark.skipif(shutil.which("groovy") is None, reason="groovy is not installed")
+def test_groovy_reads_the_jenkinsfile(stages: tuple[Stage, ...], tmp_path: Path) -> None:
+    """As a declarative pipeline: the words of one, each in its place. Jenkins' own linter needs a server."""
+    path = written("jenkins", tmp_path, *stages)
+    reader = Path(__file__).with_name("jenkinsfile.groovy")
+    ((word, _, body),) = json.loads(shell(["groovy", reader, path], tmp_path, HOME=str(tmp_path)))
+    assert word == "pipeline"
+    parts = {word: inside for word, _, inside in body}
+    labels = [given[0] for word, given, _ in parts["stages"]]
+    assert labels[:2] == ["install", "check"]
+    assert len(set(labels)) == len(labels)
+    steps = [inside[0][2] for _, _, inside in parts["stages"][2:]]
+    lines = [given[0] for ((word, given, _),) in steps]
+    assert all(line.startswith("python -m reprokit.step base64:") for line in lines)
+    assert_steps([line.split()[-1] for line in lines], stages)
+    path.write_text(path.read_text().replace("steps {", "step {", 1))
+    with pytest.raises(AssertionError, match="step in stage"):
+        shell(["groovy", reader, path], tmp_path, HOME=str(tmp_path))
 
 
 def test_shellcheck(stages: tuple[Stage, ...], tmp_path: Path) -> None:
@@ -121,7 +147,8 @@ print(json.dumps([document, json.loads(read.model_dump_json(exclude_unset=True, 
 
 
 def test_the_models_of_argo(stages: tuple[Stage, ...], tmp_path: Path) -> None:
-    """They take unknown keys without a word, and lose them; what is named is checked in ``test_export_shells``."""
+    """They are made of Argo's own schema. An unknown key they lose without a word, so nothing may be lost; what is
+    named is checked in ``test_export_shells``."""
     path = written("argo", tmp_path, *stages)
     document, understood = json.loads(shell([TOOLS / "tools/bin/python", "-c", ARGO, path], tmp_path))
     assert understood == document

@@ -159,3 +159,24 @@ def test_many_packages_of_condas_are_told_in_one_line() -> None:
     (gap,) = of_another_origin(found)
     assert gap.message.startswith("p0 1, p1 1, p2 1 and 297 more are conda's; the index's builds")
     assert not gap.blocks
+
+
+def test_the_points_of_a_sweep_are_told_what_was_found_for_one(
+    venv: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that ran in the same environment; one that ran in another is not."""
+    monkeypatch.chdir(project)
+    store = Store.open(project)
+    before = observed(venv)
+    same, other, first = (store.new_run() for _ in range(3))
+    for (_, journal), environment in ((same, before), (other, replace(before, fingerprint="sha256:" + "0" * 64))):
+        journal.append({"set": {"status": "done"}, "add": {"environments": [environment.to_dict()]}})
+    order = store.layout.run_folder(first[0]) / "environment-0.json"
+    order.write_text(json.dumps(before.to_dict()))
+    order.with_suffix(".runs").write_text(f"{first[0]}\n{same[0]}\n{other[0]}\nmissing")
+    main([str(store.layout.root), str(store.layout.project), str(order)])
+    told = {run_id: [gap.message for gap in store.load(run_id).gaps] for run_id, _ in (first, same, other)}
+    said = ["six 1.16.0 was changed by hand after it was installed: six.py"]
+    assert told == {first[0]: said, same[0]: said, other[0]: []}
+    for _, journal in (first, same, other):
+        journal.close()

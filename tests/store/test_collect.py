@@ -211,32 +211,20 @@ def test_two_collect_one_after_the_other(aged: Aged) -> None:
     assert [process.returncode for process in both] == [0, 0]
 
 
+HERE = Path(__file__).parent
 _KILLED = """
 import json, os, shutil, sys
 from pathlib import Path
 
 place, every = Path(sys.argv[1]), int(sys.argv[2])
-sys.path.insert(0, sys.argv[3])
+sys.path[:0] = sys.argv[3:]
 template = place.rename(f"{place}-as-it-was")
+from killing import kill_at
 from reprokit.replay import snapshots
 from reprokit.replay.upkeep import clean
 from reprokit.store.collect import Choice
 from reprokit.store.fsck import damages, runs
 from reprokit.store.store import Store
-
-CHANGING = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.utime", "os.truncate", "os.link", "subprocess.Popen"}
-
-
-def kill_at(step):
-    seen = 0
-    def hook(event, arguments):
-        nonlocal seen
-        writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
-        if event in CHANGING or writes:
-            seen += 1
-            if seen == step:
-                os._exit(9)
-    sys.addaudithook(hook)
 
 
 def sound(store):
@@ -285,7 +273,7 @@ def _killed_at_steps(aged: Aged, every: int) -> None:
     aged.store.objects.put_bytes(b"garbage")
     aged.old()
     expected = len(aged.names()) - 7  # two own, two outputs, the wheel, the garbage and an empty one
-    command = [sys.executable, "-c", _KILLED, str(aged.project), str(every), os.getcwd()]
+    command = [sys.executable, "-c", _KILLED, str(aged.project), str(every), os.getcwd(), str(HERE)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]

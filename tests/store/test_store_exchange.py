@@ -79,7 +79,9 @@ def test_all_of_a_run_arrives(aged: Aged, other: Store, tmp_path: Path) -> None:
     )
     assert yours.cells == mine.cells
     (lock,) = other.layout.locks.glob("*.json")
-    assert lock.read_bytes() == (aged.store.layout.locks / lock.name).read_bytes()
+    told = json.loads(lock.read_bytes())
+    assert told.pop("pulled") == str(tmp_path / "remote")
+    assert told == json.loads((aged.store.layout.locks / lock.name).read_bytes())
     assert other.objects.get_bytes(of_bytes(b"wheel")) == b"wheel"
     assert [one.files for one in exchange.pull(other, there(tmp_path))] == [0, 0]
     assert list(other.layout.incoming.iterdir()) == []
@@ -322,24 +324,13 @@ def test_several_push_and_pull_at_the_same_time(aged: Aged, tmp_path: Path) -> N
 _KILLED = """
 import os, sys
 from pathlib import Path
+sys.path.insert(0, sys.argv[5])
+from killing import kill_at
 from reprokit.replay import exchange
 from reprokit.store.store import Store
 from reprokit.store.transport import connect
 
-CHANGING = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.utime", "os.truncate", "subprocess.Popen"}
 verb, project, remote, every = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
-
-
-def kill_at(step):
-    seen = 0
-    def hook(event, arguments):
-        nonlocal seen
-        writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
-        if event in CHANGING or writes:
-            seen += 1
-            if seen == step:
-                os._exit(9)
-    sys.addaudithook(hook)
 
 
 def work():
@@ -371,7 +362,7 @@ def test_killed_again_and_again_it_goes_on_where_it_was(aged: Aged, other: Store
     ids = list(runs(aged.store))
     for verb, store in (("push", aged.store), ("pull", other)):
         project = str(store.layout.project)
-        command = [sys.executable, "-c", _KILLED, verb, project, str(tmp_path / "remote"), str(every)]
+        command = [sys.executable, "-c", _KILLED, verb, project, tmp_path / "remote", str(every), Path(__file__).parent]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         lines = [line.split() for line in done.stdout.splitlines()]

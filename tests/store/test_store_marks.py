@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from reprokit.settings import Settings
+from reprokit.store import marks
 from reprokit.store.layout import Layout
 from reprokit.store.store import Store
 
@@ -97,3 +99,23 @@ def test_a_torn_mark_was_never_made(store: Store) -> None:
     (whole.parent / "99999999999999999999-torn.jsonl").write_bytes(whole.read_bytes()[:-3])
     (whole.parent / "a note of the user's").write_text("hm")
     assert store.load(FIRST).pin == "x"
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        {"cell": 1, "set": {"source": "import os"}},
+        {"cell": 1, "fill": {"source": "import os"}},
+        {"set": {"root": "/", "argv": ["rm"], "status": "failed", "notebook": "other.ipynb"}},
+        {"add": {"cells": [{"seq": 1, "source": "import os"}], "gaps": [1]}},
+        {"set": {"pin": ["a"], "tags": ["b"]}},
+        {"set": {"pin": 1, "tags": {"team": {"a": 1}}}},
+        {"set": 1, "t": "soon", "cell": "one"},
+    ],
+)
+def test_a_mark_says_nothing_of_what_a_run_did(patch: dict[str, Any], store: Store) -> None:
+    """Marks come from remotes, for runs of one's own as well, and no consent is bound to them."""
+    before = store.load(FIRST)
+    marks.add(store.layout, FIRST, patch)
+    assert store.load(FIRST) == before
+    assert store.pins() == {}

@@ -133,6 +133,7 @@ class Configuration:
         suffix = PurePath(path).suffix
         limit = _SLOW if suffix in (".yaml", ".yml") else config.LIMIT
         known = use["state"] == "stable" and use["digest"] is not None and self._parsed.get(path) != use["digest"]
+        known = known and use["stored"] in ("git", "object")  # else its bytes are elsewhere, or a secret
         # What the run itself wrote is a result; what lies outside the project belongs to the machine.
         if not known or use["own"] or path.startswith("/") or (use["size"] or 0) > limit:
             return False
@@ -146,8 +147,12 @@ class Configuration:
         try:
             content = config.parse(suffix, self._bytes(path, use).decode("utf-8"))
             values = dict(islice(config.flatten(content), _KEYS + 1)) if looks_like_configuration(content) else {}
-        except (ValueError, ImportError, RecursionError, OSError, GitError, StoreError):
+        except (ValueError, ImportError, RecursionError):
             return  # it is recorded as a file; as configuration nobody declared it
+        except (OSError, GitError, StoreError) as error:
+            message = f"{path} could not be looked at as configuration ({error})"
+            self._context.gap(Gap(aspect=self.aspect, message=message, remedy=f"`%repro config {path}`"))
+            return
         if 0 < len(values) <= _KEYS:
             self._merge(path, values)
 

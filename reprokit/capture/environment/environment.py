@@ -46,6 +46,7 @@ __all__ = [
     "start_in_background",
     "token",
     "without_secrets",
+    "write_order",
 ]
 
 OWN_NAME = "reprokit"  # put into environments by path, so it is no part of what they are
@@ -240,10 +241,15 @@ def lock_in_background(layout: Layout, run_id: str, observed: Environment) -> No
         run_id: the run in whose folder the order is left, and the journal of what the check found.
         observed: the environment to lock.
     """
+    start_in_background(layout, write_order(layout, run_id, observed))
+
+
+def write_order(layout: Layout, run_id: str, observed: Environment) -> Path:
+    """Write the order to check and lock the environment of a run into its folder, and return where it is."""
     name = digest.hex_of(observed.fingerprint)
     path = layout.run_folder(run_id) / f"environment-{name[:12]}.json"
     path.write_text(json.dumps(observed.to_dict()), "utf-8")
-    start_in_background(layout, path)
+    return path
 
 
 def start_in_background(layout: Layout, environment_json_path: Path) -> None:

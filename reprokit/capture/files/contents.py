@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from time import monotonic, time_ns
 from typing import Protocol
 
-from reprokit.capture import redact
+from reprokit.capture import redact, swallowed
 from reprokit.capture.files import lfs
 from reprokit.capture.files.scan import Key, key_of
 from reprokit.descriptor import borrow, give_back
@@ -183,7 +183,9 @@ class Contents:
                 content = Content(key, key[2], None, "none", "unstable")
             elif self._is_mapped(key):  # what is written through memory later need not change the times
                 content = dataclasses.replace(content, at_ns=0)
-        except OSError:
+        except OSError as error:
+            if not isinstance(error, (FileNotFoundError, PermissionError)):  # a full disk, say: told as what it is
+                swallowed.keep("files", error)
             content = Content(key, key[2], None, "none", "missing")
         self._known.pop(path, None)  # so that the order is that of last use
         if (packed := content.packed()) is not None:

@@ -56,6 +56,7 @@ class Files:
         skipped = frozenset(os.path.realpath(path) for path in context.ignored)
         self._observers = Observers(self._paths, skipped, self._connected)
         self._background: int | None = None  # the thread that hashes: what it opens is not the user's
+        context.later(self._know_background)  # first of all: the code snapshot reads files too
         self._tracked: Mapping[str, str] = {}
         self._blob: Callable[[str], bytes] | None = None
         tracker = Tracked(lambda: self._tracked, self._announce)
@@ -168,6 +169,13 @@ class Files:
             self._contents.keep(name)
         return self._rows.named(files, "read", folder)
 
+    def goes_on(self, written: Iterable[str]) -> None:
+        """Tell which files the run had written before it was cut off: they are its own."""
+        for name in written:
+            path = self._paths.absolute(str(self._context.project / name))
+            if (key := state_of(path)) is not None:
+                self._history.owns(path, key)
+
     # -- what is heard ---------------------------------------------------------------------------
 
     def _on_file(self, given: str | bytes, access: str) -> None:
@@ -263,8 +271,10 @@ class Files:
 
     # -- in the background -------------------------------------------------------------------------
 
-    def _begin_watching(self) -> None:
+    def _know_background(self) -> None:
         self._background = threading.get_ident()
+
+    def _begin_watching(self) -> None:
         trouble = self._observers.begin(self._copies)
         if trouble:
             self._context.gap(Gap(aspect=self.aspect, message=trouble, remedy="see `reprokit doctor`"))

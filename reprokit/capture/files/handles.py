@@ -3,8 +3,8 @@
 A database, a log or a mapped array is opened in one cell and written in the next. Nobody hears of that, so at
 the end of each cell the states of the files that are held are compared. A file that is read on has its descriptor
 at another place afterwards. Libraries that read at places of their own choice leave it where it is, and one that is
-closed has none: of those it is only known whether the cell takes a variable of theirs. What was read ahead, and what
-is mapped, is not noticed.
+closed has none: of those it is only known whether the cell takes a variable of theirs, for more than to close it. What
+was read ahead, and what is mapped, is not noticed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
-from reprokit.capture.files.names import names_used
+from reprokit.capture.files.names import names_read
 from reprokit.capture.files.scan import Key
 from reprokit.capture.files.uses import Use
 
@@ -169,8 +169,8 @@ class Handles:
 
 
 def _libraries(source: str, namespace: Mapping[str, Any]) -> frozenset[str]:
-    """Return the libraries of the objects that a cell takes from the variables of earlier ones."""
-    values = (namespace[name] for name in names_used(source)[0] if name in namespace)
+    """Return the libraries of the objects that a cell takes from earlier ones' variables, and does not just close."""
+    values = (namespace[name] for name in names_read(source) if name in namespace)
     modules = [str(_MODULE.__get__(type(value))).split(".") for value in values]
     return frozenset(name for parts in modules for name in (parts[0], ".".join(parts[:2])))
 

@@ -41,6 +41,10 @@ class History:
         self._products[hash(path)] = hash(debt.key)
         self.saw(path, debt)
 
+    def owns(self, path: str, key: Key) -> None:
+        """Note that the run left a file in this state, in the process before this one."""
+        self._products[hash(path)] = hash(key)
+
     def saw(self, path: str, debt: Debt) -> None:
         """Note the bytes that a file has now."""
         self._states.pop(path, None)  # so that the order is that of last use

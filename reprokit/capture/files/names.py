@@ -1,4 +1,4 @@
-"""Which variables of earlier cells a cell uses, and which it makes, read from its source alone."""
+"""Which variables of earlier cells a cell uses, and which it makes or only closes, read from its source alone."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import ast
 import re
 from functools import lru_cache
 
-__all__ = ["names_used"]
+__all__ = ["names_read", "names_used"]
 
 _MAGIC = re.compile(r"\s*(?:[!%?]|[\w, ]+=\s*[!%])")
 _LONG = 100_000  # characters: beyond it nothing is concluded
 
 
-@lru_cache(maxsize=2)
 def names_used(source: str) -> tuple[frozenset[str], frozenset[str]]:
     """Return the names that a cell takes as they were before it, and those that it gives a value.
 
@@ -22,6 +21,21 @@ def names_used(source: str) -> tuple[frozenset[str], frozenset[str]]:
     >>> sorted(used), sorted(made)
     (['File', 'old'], ['f', 'h', 'rows'])
     """
+    names = _names(source)
+    return frozenset(names.used | names.closed), frozenset(names.made)
+
+
+def names_read(source: str) -> frozenset[str]:
+    """Return the names that a cell takes as they were before it, and does more with than to close them.
+
+    >>> sorted(names_read("f.close()\\ng.read(); g.close()"))
+    ['g']
+    """
+    return frozenset(_names(source).used)
+
+
+@lru_cache(maxsize=2)
+def _names(source: str) -> _Names:
     if source.startswith("%%"):
         source = source.partition("\n")[2]
     plain = "\n".join(line for line in source.split("\n") if not _MAGIC.match(line))
@@ -30,7 +44,7 @@ def names_used(source: str) -> tuple[frozenset[str], frozenset[str]]:
         names.visit(ast.parse(plain if len(plain) < _LONG else ""))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         pass
-    return frozenset(names.used), frozenset(names.made)
+    return names
 
 
 class _Names(ast.NodeVisitor):
@@ -39,6 +53,14 @@ class _Names(ast.NodeVisitor):
     def __init__(self) -> None:
         self.used: set[str] = set()
         self.made: set[str] = set()
+        self.closed: set[str] = set()
+
+    def visit_Call(self, node: ast.Call) -> None:
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="close"), args=[], keywords=[]):
+                self.closed |= {name} - self.made
+            case _:
+                self.generic_visit(node)
 
     def visit_Name(self, node: ast.Name) -> None:
         if isinstance(node.ctx, ast.Store):

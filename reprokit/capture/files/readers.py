@@ -16,7 +16,7 @@ from typing import Any
 
 from reprokit.capture import swallowed
 from reprokit.capture.files.commands import below, files, in_code
-from reprokit.capture.files.names import names_used
+from reprokit.capture.files.names import names_read, names_used
 from reprokit.capture.randomness.recode import divert
 from reprokit.capture.remote.hooks import Hooks
 from reprokit.capture.swallowed import guarded
@@ -92,7 +92,7 @@ class Readers:
 
     def before_cell(self, source: str, namespace: Mapping[str, Any]) -> None:
         """Hear of the files behind the variables that a cell uses: what was opened in an earlier one."""
-        for _, path in self._behind(names_used(source)[0] if self._kept else (), namespace):
+        for _, path in self._behind(names_read(source) if self._kept else (), namespace):
             self._hear(path, "told")
 
     def after_cell(self, source: str, namespace: Mapping[str, Any]) -> None:

@@ -110,6 +110,32 @@ class Randomness:
         self._entropy.restart(self._root(None), f"cell {self._seq}/")
         return generators.seed_all(seed)
 
+    # -- checkpoints ----------------------------------------------------------------------------
+
+    def kept(self) -> dict[str, Any]:
+        """Return all that the randomness of the next cells follows from, as JSON-ready values."""
+        found = {}
+        for generator, state in self._take(self._census.all()):
+            stays, position = generator.parts(state)
+            found[generator.name] = [generator.encode(stays).decode("ascii"), position]
+        plain = {"seed": self._seed, "seeded": self._seeded, "secret": self._secret, "roots": self._roots}
+        return {**plain, "generators": found}
+
+    def go_on(self, kept: dict[str, Any]) -> None:
+        """Go on from what ``kept`` returned in another process."""
+        self._seed, self._seeded = kept["seed"], kept["seeded"]
+        self._secret, self._roots = kept["secret"], kept["roots"]
+        self._watch_libraries()
+        self.undisturbed(kept)
+
+    def undisturbed(self, kept: dict[str, Any]) -> None:
+        """Put every generator back that is not as ``kept`` has it."""
+        now = self.kept()["generators"]
+        for generator in self._census.all():
+            told = kept["generators"].get(generator.name)
+            if told is not None and told != now.get(generator.name):
+                generator.restore(told[0].encode("ascii"), told[1])
+
     def _root(self, recorded: RandomState | None) -> str:
         if recorded is not None and recorded.entropy is not None:
             return recorded.entropy

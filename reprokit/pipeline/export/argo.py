@@ -34,7 +34,7 @@ def argo(work: Work) -> Export:
             ],
         },
     }
-    told = "".join(f"# {job.told}\n" for job in work.jobs)
+    told = "".join(f"# {job.told}\n" for job in work.jobs) + f"# {work.keeping}\n"
     return one_file("workflow.yaml", told + document(template), work.imaging)
 
 
@@ -60,10 +60,9 @@ def _template(job: Job, names: Mapping[str, str]) -> dict[str, Any]:
     made = [{"name": _product(n), "path": _place(path)} for n, path in enumerate(job.products, start=1)]
     if made:
         template["outputs"] = {"artifacts": made}
-    command = ["python", *job.arguments.split(" ")]
     template["container"] = {
         "image": "{{workflow.parameters.image}}",
-        "command": command,
+        "command": ["python", "-m", "reprokit.pipeline.carried", "--push", job.argument],
         "workingDir": _PROJECT,
     }
     return template

@@ -14,6 +14,13 @@ from reprokit.replay.exports import Export
 __all__ = ["github"]
 
 _GLOBS = r"[*?\[\]!$\n\\]|^~"
+# By commit: what a tag means can be changed by others. The version is told behind it, for people and for bots.
+_CHECKOUT, _PYTHON, _UPLOAD = _ACTIONS = (
+    "actions/checkout@11bd71901bbe5b1630ceea73d27597364c9af683",
+    "actions/setup-python@a26af69be951a213d495a4c3e4e4022e16d87065",
+    "actions/upload-artifact@ea165f8d65b6e75b540449e92b4886f43607fa02",
+)
+_VERSIONS = dict(zip(_ACTIONS, ("v4.2.2", "v5.6.0", "v4.6.2"), strict=True))
 
 
 def github(work: Work) -> Export:
@@ -26,9 +33,10 @@ def github(work: Work) -> Export:
         "permissions": {"contents": "read"},
         "jobs": {"check": _check(work), "pipeline": _pipeline(work, products)},
     }
-    return beside(
-        work, one_file(".github/workflows/reprokit.yml", _told(work) + document(workflow), checking.note(work))
-    )
+    text = document(workflow)
+    for action, version in _VERSIONS.items():
+        text = text.replace(f"{action}\n", f"{action} # {version}\n")
+    return beside(work, one_file(".github/workflows/reprokit.yml", _told(work) + text, checking.note(work)))
 
 
 def _told(work: Work) -> str:
@@ -42,7 +50,7 @@ def _check(work: Work) -> dict[str, Any]:
         "steps": [
             *_ready(work),
             {"name": "replay the runs and compare", "run": "\n".join(checking.lines(work))},
-            {"uses": "actions/upload-artifact@v4", "if": "always()", "with": report},
+            {"uses": _UPLOAD, "if": "always()", "with": report},
         ],
     }
 
@@ -52,15 +60,18 @@ def _pipeline(work: Work, products: list[str]) -> dict[str, Any]:
     steps = [*_ready(work), *({"name": job.name, "run": f"python {job.arguments}"} for job in work.jobs)]
     if products:
         kept = {"name": "products", "path": "\n".join(products), "if-no-files-found": "error"}
-        steps.append({"uses": "actions/upload-artifact@v4", "with": kept})
+        steps.append({"uses": _UPLOAD, "with": kept})
     return {"if": "github.event_name == 'workflow_dispatch'", "runs-on": "ubuntu-latest", "steps": steps}
 
 
 def _ready(work: Work) -> list[dict[str, Any]]:
-    """Check out the project with its history, in which a replay finds the code, and set up its Python."""
-    python = {"uses": "actions/setup-python@v5", "with": {"python-version": work.python}}
+    """Check out the project with its history, in which a replay finds the code, and set up its Python.
+
+    The token of the checkout is not left where the notebooks' code could read it.
+    """
+    python = {"uses": _PYTHON, "with": {"python-version": work.python}}
     return [
-        {"uses": "actions/checkout@v4", "with": {"fetch-depth": 0}},
+        {"uses": _CHECKOUT, "with": {"fetch-depth": 0, "persist-credentials": False}},
         *([python] if work.python else []),
         {"name": "install the environment", "run": "\n".join(lines(work))},
     ]

@@ -165,6 +165,11 @@ class Work:
         return f"the jobs run in the image {self.image}, with the project in /work: --to docker describes it"
 
     @property
+    def keeping(self) -> str:
+        """What becomes of the runs of jobs whose container is gone when they are over."""
+        return "A run outlives its container only if `remote` in [tool.reprokit], or REPROKIT_REMOTE, says where to."
+
+    @property
     def outside(self) -> list[str]:
         """What is read and lies outside of the project: no checkout brings it."""
         return sorted({path for job in self.jobs for path in job.stage.deps if path.startswith("/")})

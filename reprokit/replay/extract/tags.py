@@ -61,4 +61,7 @@ def _known(run: Run) -> CodeState:
 def _as_it_lies(run: Run) -> bytes:
     if run.notebook is None:
         raise ValueError("the run has no notebook")
-    return (Path(run.root) / run.notebook).read_bytes()
+    path = Path(run.root) / run.notebook
+    if not path.is_file():  # a record from elsewhere may name a device, or a pipe
+        raise ValueError(f"{path} is no file")
+    return path.read_bytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
+from math import isfinite
 from time import monotonic
 
 from reprokit.errors import EnvironmentBuildError, StoreError, Unreplayable
@@ -54,7 +55,7 @@ class Trials:
         self._store, self._run, self._goals = store, run, list(goals)
         self._conditions, self._comparison = conditions, comparison
         self._until = monotonic() + budget_s
-        self._timeout = timeout or max(_LEAST_S, int(_TIMES * max((c.duration_s or 0 for c in run.cells), default=0)))
+        self._timeout = timeout or max(_LEAST_S, _longest(run.cells))
         self._progress = progress
         self._named = ", ".join(goal.words for goal in goals)  # so that these replays are known among the others
         self._made = 0
@@ -113,6 +114,11 @@ def _told(verdict: Verdict) -> str:
     if verdict.first_divergence is not None:
         return verdict.first_divergence.difference
     return ""
+
+
+def _longest(cells: Sequence[Cell]) -> int:
+    took = (cell.duration_s for cell in cells if cell.duration_s is not None and isfinite(cell.duration_s))
+    return int(_TIMES * max(took, default=0))
 
 
 def part(run: Run, cells: Collection[int]) -> Run:
