@@ -71,7 +71,7 @@ def measured(sizes: Sizes) -> Iterator[Row]:
     """Measure and yield rows."""
     with workspace() as folder:
         root = _project(folder / "project", sizes.seconds)
-        run([sys.executable, "-c", "import reprokit.pipeline.sweep.warm, papermill"], folder)
+        run([sys.executable, "-c", "import reprokit.pipeline.sweep.forking, papermill"], folder)
         for engine in sizes.engines:
             yield _throughput(root, engine, sizes)
         yield from _scaling(root, sizes)

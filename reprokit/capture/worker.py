@@ -81,32 +81,20 @@ class Worker:
 
     def _serve(self) -> None:
         while True:
-            try:
-                work = self._next()
-            except Exception as error:  # then without the moment's wait
-                self._tell(error)
-                work, _ = self._queue.get()
+            was_idle = self._queue.empty()
+            work, patient = self._queue.get()
             if work is None:
                 return
             try:
+                if was_idle and patient:  # what comes meanwhile is done with it
+                    self._hurry.wait(_NAP_S)
+                self._hurry.clear()
                 with self._working:
                     work()
             except Exception as error:
-                self._tell(error)
+                with suppress(Exception):  # without this thread nothing more would be hashed or written
+                    self._failed(error)
             del work  # it may hold an object of the user's, and the next piece may be long in coming
-
-    def _tell(self, error: Exception) -> None:
-        with suppress(Exception):  # without this thread nothing more would be hashed or written
-            self._failed(error)
-
-    def _next(self) -> Callable[[], None] | None:
-        """Return the next piece of work; the first of several patient ones after a moment."""
-        was_idle = self._queue.empty()
-        work, patient = self._queue.get()
-        if was_idle and patient:
-            self._hurry.wait(_NAP_S)
-        self._hurry.clear()
-        return work
 
     def pause(self) -> Callable[[], None] | None:
         """Keep the next piece of work from beginning; return what ends the pause, None if it took too long."""

@@ -178,6 +178,7 @@ def _lines(record: Run) -> list[str]:
     """Return how a run ended, what is missing in it, and what can be done with it."""
     from reprokit.views import gaps
     from reprokit.views.plain import count, indent, plain, seconds
+    from reprokit.views.text import checkpoint_words
 
     if record.reuse_of is not None:
         files = count(len(record.artifacts), "file")
@@ -186,6 +187,8 @@ def _lines(record: Run) -> list[str]:
     reason = f": {plain(record.reason)}" if record.reason else ""
     lines = [f"{record.id} {record.status}{took}, {count(len(record.cells), 'cell')}{reason}"]
     lines += indent(gaps.lines(gaps.still_open(record)))
-    can_go_on = record.status in ("failed", "interrupted") and any(cell.checkpoint for cell in record.cells)
+    kept = [cell for cell in record.cells if cell.checkpoint is not None]
+    can_go_on = record.status in ("failed", "interrupted") and bool(kept)
+    lines += [f"  checkpoint after cell {cell.seq}: {checkpoint_words(cell)}" for cell in kept[-1:] if can_go_on]
     command = "replay" if record.status == "done" else "resume" if can_go_on else "show"
     return [*lines, f"next: reprokit {command} {record.id}"]

@@ -37,6 +37,7 @@ class Checkpoints:
     def __init__(self, order: Order, ask: Callable[[str], str | None]) -> None:
         self._after = order.checkpoint
         self._restored = order.restored
+        self._progress = order.progress
         self._ask = ask
         self._worked = 0.0  # seconds since the last one
 
@@ -76,4 +77,5 @@ class Checkpoints:
         self._worked += took
         if self._worked >= self._after or TAG in cell.metadata.get("tags", ()):
             self._worked = 0.0
+            self._progress("keeping the kernel's state", 0, 0)
             self._ask(_CALL.format(f"keep({seq})"))

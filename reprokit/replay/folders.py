@@ -13,6 +13,7 @@ from reprokit.store.reachable import Read, members
 
 __all__ = ["changed", "expanded", "levelled", "members"]
 
+
 def expanded(run: Run, read: Read) -> Run:
     """Return the run with every file of its datasets named, as far as their manifests are there."""
     if not any(use.files for cell in run.cells for use in (*cell.reads, *cell.writes)):

@@ -141,7 +141,7 @@ class Layout:
             SchemaError: the store was made by a newer reprokit.
         """
         try:
-            found = (self.root / "VERSION").read_text("ascii").strip()
+            found = (self.root / "VERSION").read_bytes().decode("ascii").strip()
         except (OSError, UnicodeDecodeError):
             return
         if found not in ("", _VERSION):

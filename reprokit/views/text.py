@@ -221,6 +221,12 @@ def file_row(use: FileUse) -> list[str]:
     return [plain(use.path) + files, size(use.size), hexes(use.digest), kept + state]
 
 
+def checkpoint_words(cell: Cell) -> str:
+    """Return how large the state is that was kept after a cell, and how long that took."""
+    kept = cell.checkpoint
+    return "" if kept is None else f"{size(kept.size)}, kept in {seconds(kept.took_s)}"
+
+
 def cell_row(cell: Cell) -> list[str]:
     """Return number, status, duration and the first line of the source."""
     line = next((line for line in block(cell.source) if line.strip()), "")
@@ -255,6 +261,7 @@ def cell_sections(cell: Cell) -> list[tuple[str, list[str]]]:
         ("random generators", table(states)),
         ("data from elsewhere", table(remote_rows([cell]), right=[2])),
         ("used", [words] if (words := resource_words(cell.resources)) else []),
+        ("checkpoint", [words] if (words := checkpoint_words(cell)) else []),
         ("hosts contacted", [plain(host) for host in cell.network]),
         ("typed in", [plain(answer) for answer in cell.answers]),
     ]

@@ -22,7 +22,9 @@ def test_a_sessions_notebook_is_told_from_the_root_of_the_project(
     assert header.of(Request(notebook=told), tmp_path, None)["notebook"] == recorded
 
 
-def test_a_notebook_outside_of_the_project_keeps_its_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_notebook_outside_of_the_project_keeps_its_whole_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "project").mkdir()
     monkeypatch.chdir(tmp_path / "project")
     known = header.of(Request(notebook="../b.ipynb"), tmp_path / "project", None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 
 from reprokit.capture.worker import Worker
 
@@ -32,24 +31,6 @@ def test_patient_work_is_done_in_its_turn_and_without_being_asked_for() -> None:
     worker.submit(lambda: done.append(100), patient=True)
     worker.stop()
     assert done[-1] == 100
-
-
-class Hasty(Worker):
-    """A worker that cannot wait for more work."""
-
-    def _next(self) -> Callable[[], None] | None:
-        raise MemoryError
-
-
-def test_a_worker_that_cannot_be_patient_goes_on() -> None:
-    told: list[Exception] = []
-    done: list[int] = []
-    worker = Hasty(told.append)
-    for number in range(3):
-        worker.submit(lambda number=number: done.append(number), patient=True)  # type: ignore[misc]
-    worker.stop(60)
-    assert done == [0, 1, 2]
-    assert {type(error) for error in told} == {MemoryError}
 
 
 def test_a_failure_is_told_and_the_rest_is_done() -> None:

@@ -21,6 +21,8 @@ from reprokit.pipeline.spec import Spec
 from reprokit.pipeline.step import look, resumption
 from reprokit.records import Run
 from reprokit.store import checkpoints
+from reprokit.store.checkpoints import Note
+from reprokit.store.layout import Layout
 from reprokit.store.store import Store
 
 
@@ -42,8 +44,10 @@ def test_a_mended_cell_runs_in_the_state_before_it(bench: Bench) -> None:
     (bench.project / "counting.py").write_text(COUNTING)
     cells = [SETTINGS, DEFINITIONS, "raise ValueError('broken')", *SHOWS, "rng.random()"]
     tag(bench.notebook("work.ipynb", *cells), 1)
-    bench.reprokit("run", "--checkpoint", "work.ipynb", code=1)
+    told = bench.reprokit("run", "--checkpoint", "work.ipynb", code=1)
     failed = latest(bench)
+    assert "checkpoint after cell 2: " in told
+    assert f"next: reprokit resume {failed.id}" in told
     kept = [cell.checkpoint for cell in failed.cells]
     assert kept[1] is not None
     assert kept[1].size > 10_000
@@ -76,7 +80,7 @@ def tag(notebook: Path, number: int) -> None:
     nbformat.write(book, notebook)
 
 
-def bench_layout(bench: Bench):  # type: ignore[no-untyped-def]
+def bench_layout(bench: Bench) -> Layout:
     return Store.open(bench.project).layout
 
 
@@ -127,6 +131,11 @@ def until(is_so: Callable[[], bool]) -> None:
         os.sched_yield()
 
 
+SAME = (
+    "#: parameters\nlr = 1",
+    "import helper\na = open('data.csv').read()\nopen('out.txt', 'w').write('1')",
+    "b = 2",
+)
 CHANGES: dict[str, tuple[str, int | None, str]] = {
     "nothing": ("pass", 3, "after cell 3"),
     "a later cell": ("cells[4] = 'print(2)'", 3, "after cell 3"),
@@ -146,13 +155,7 @@ def test_it_goes_on_only_where_nothing_before_changed(bench: Bench) -> None:
     (top / "data.csv").write_text("1")
     (top / "helper.py").write_text("A = 1")
     (top / "later.py").write_text("A = 1")
-    original = [
-        "#: parameters\nlr = 1",
-        "import helper\na = open('data.csv').read()\nopen('out.txt', 'w').write('1')",
-        "b = 2",
-        "import later\nraise ValueError(b)",
-        "print(1)",
-    ]
+    original = [*SAME, "import later\nraise ValueError(b)", "print(1)"]
     bench.notebook("work.ipynb", *original)
     (top / "pyproject.toml").write_text("[tool.reprokit]\ncheckpoints = 9\n")
     bench.reprokit("run", "work.ipynb", "--checkpoint=0", code=1)
@@ -174,11 +177,12 @@ def test_it_goes_on_only_where_nothing_before_changed(bench: Bench) -> None:
     changed = json.loads(bench.reprokit("resume", failed.id, "-p", "lr", "5", "--dry-run", "--json"))
     assert changed["after_cell"] is None
     assert "lr not given → 5" in " ".join(changed["told"])
-    assert "is done" in bench_error(bench, "resume", done_run(bench))
     (top / "pyproject.toml").write_text("[tool.reprokit]\ncheckpoints = 1\n")
     assert bench.reprokit("gc", "--dry-run").count("checkpoints/") == 2
     bench.reprokit("gc")
-    assert [note.cell for note in checkpoints.notes(bench_layout(bench), failed.id)] == [3]
+    (note,) = checkpoints.notes(bench_layout(bench), failed.id)
+    assert note.cell == 3
+    begins_anew_where_it_is_damaged(bench, failed, note)
 
 
 def where(bench: Bench, run: Run) -> tuple[tuple[str, ...], int | None]:
@@ -188,19 +192,35 @@ def where(bench: Bench, run: Run) -> tuple[tuple[str, ...], int | None]:
     return resumption(dataclasses.replace(spec, resume=run.id), store=store, isolated=isolated)
 
 
-def bench_error(bench: Bench, *arguments: str) -> str:
-    done = bench.cold(arguments, bench.project, bench.environ)
-    assert done.returncode == 2, done
-    return done.stderr
+def begins_anew_where_it_is_damaged(bench: Bench, failed: Run, note: Note) -> None:
+    kept = Store.open(bench.project).objects.path(note.digest)
+    kept.chmod(0o600)
+    kept.write_bytes(kept.read_bytes()[:-1])
+    bench.notebook("work.ipynb", *SAME, "print(1)")
+    bench.reprokit("resume", failed.id)
+    whole = latest(bench)
+    assert (whole.status, whole.resumed_from, any(cell.restored for cell in whole.cells)) == ("done", None, False)
+    done = bench.cold(["resume", whole.id], bench.project, bench.environ)
+    assert (done.returncode, "is done: nothing is left" in done.stderr) == (2, True)
 
 
-def done_run(bench: Bench) -> str:
-    bench.notebook("small.ipynb", "1")
-    bench.reprokit("run", "small.ipynb")
-    return latest(bench).id
-
-
-UNSAFE = """import io, socket, sqlite3, threading
+RUNNING = """import asyncio, signal, threading
+async def tick():
+    await asyncio.sleep(600)
+task_of_nobody = asyncio.create_task(tick(), name='ticker') and None
+end = threading.Event()
+waiter = threading.Thread(target=lambda: end.wait(), name='waiter')
+waiter.start()
+signal.signal(signal.SIGUSR1, lambda *_: None)"""
+UNSAFE = """for one in asyncio.all_tasks():
+    if one.get_name() == 'ticker':
+        one.cancel()
+end.set()
+waiter.join()
+signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+del end, waiter, one
+await asyncio.sleep(0)
+import io, socket, sqlite3, threading
 rows = (n for n in range(3))
 next(rows)
 db = sqlite3.connect(':memory:')
@@ -214,12 +234,14 @@ def test_what_cannot_be_kept_is_told_and_nothing_is_disturbed(bench: Bench) -> N
     """No checkpoint is kept, the record says which variables are in its way, and the cells go on as they were."""
     (bench.project / "data.csv").write_text("1")
     after = "print(sorted(set(dir()) & {'rows', 'db', 'fine', 'dill'}), list(rows), lock.locked(), handle.read())"
-    bench.notebook("work.ipynb", UNSAFE, after, "2")
+    bench.notebook("work.ipynb", RUNNING, UNSAFE, after, "2")
     bench.reprokit("run", "work.ipynb", "--checkpoint=0", "-o", "out.ipynb")
     run = latest(bench)
-    (told,) = [gap.message for gap in run.gaps if gap.aspect == "checkpoint"]
-    assert "after cell 1" in told
+    first, told = [gap.message for gap in run.gaps if gap.aspect == "checkpoint"]
+    for words in ("after cell 1: ", "ticker is a running task", "waiter is a running thread", "SIGUSR1 is a handler"):
+        assert words in first
+    assert "after cell 2: " in told
     for words in ("rows is a generator", "db is a database connection", "lock is a lock", "handle is an open file"):
         assert words in told
     assert not any(cell.checkpoint for cell in run.cells)
-    assert outputs(bench.project / "out.ipynb")[1].startswith("['db', 'fine', 'rows'] [1, 2] False 1")
+    assert outputs(bench.project / "out.ipynb")[2].startswith("['db', 'fine', 'rows'] [1, 2] False 1")

@@ -115,6 +115,11 @@ def _fill() -> None:
             file.write(bytes(512))
 
 
+def _deleted() -> None:
+    os.rename(".reprokit", "../deleted")  # at once: what is being written there would else keep a folder from going
+    shutil.rmtree("../deleted", ignore_errors=True)
+
+
 _NEW_MOUNTS, _PRIVATE = 0x00020000, 0x00044000  # CLONE_NEWNS; MS_REC | MS_PRIVATE
 _undo: list = []
 # What may be the matter with the machine: before the run is started, or once it is open.
@@ -134,7 +139,7 @@ BEFORE = {
 AFTER = {
     "disk-full": lambda: _limit(resource.RLIMIT_FSIZE, 4000),
     "store-fills-up": _fill,
-    "store-deleted": lambda: shutil.rmtree(".reprokit"),
+    "store-deleted": _deleted,
     "objects-blocked": lambda: _blocked(".reprokit/objects"),
     "descriptors-used-up": lambda: _limit(resource.RLIMIT_NOFILE, max(map(int, os.listdir("/proc/self/fd"))) + 14),
 }

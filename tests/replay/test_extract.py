@@ -84,6 +84,9 @@ CASES: dict[str, tuple[list[str], list[int]]] = {
     "%%time": (["a = 1", "%%time\nb = a", "b"], [1, 2]),
     "%time": (["a = 1", "%time b = a", "b"], [1, 2]),
     "%timeit leaves nothing": (["a = 1", "%%timeit\na = 2", "a"], [1]),
+    "%timeit of a name of its own": (["import numpy as np", "%%timeit\nb = 2\nr = np.random.default_rng()", "b"], []),
+    "%timeit deletes nothing": (["a = 1", "%%timeit\na = 2\ndel a", "a"], [1]),
+    "a result by what is no number": (["1", "Out['²']"], [1]),
     "a shell command with a name in it": (["name = 'x'", "other = 1", "!echo {name}"], [1]),
     "a shell command with a dollar": (["name = 'x'", "other = 1", "!echo $name"], [1]),
     "%%bash defines nothing": (["a = 1", "%%bash\na=2", "a"], [1]),
@@ -300,6 +303,8 @@ def test_a_result_is_found_by_any_name_that_people_use(asked: str, expected: Goa
     [
         ("models.pkl", "it wrote work/out/model.pkl"),
         ("models.pkl", "its metrics are accuracy"),
+        (".model.pkl", "it wrote work/out/model.pkl"),
+        ("../../model.pkl", "it wrote work/out/model.pkl"),
         ("cell 9", "1 to 6"),
         ("cell 1", "shows nothing"),
         ("cell 2", "work/out/model.pkl"),

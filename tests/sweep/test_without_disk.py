@@ -19,6 +19,7 @@ from reprokit.errors import ReprokitError, UsageError
 from reprokit.pipeline.sweep import engines, remote
 from reprokit.pipeline.sweep import place as placing
 from reprokit.pipeline.sweep.claim import Point
+from reprokit.pipeline.sweep.offer import known_inputs, offer
 from reprokit.store import origin
 from reprokit.store.lock import opened
 
@@ -80,7 +81,7 @@ def elsewhere(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Elsewhe
 
 @pytest.fixture(scope="module")
 def offered(bench: Bench, elsewhere: Elsewhere) -> dict[str, Any]:
-    return remote.offer(bench.store, str(elsewhere.remote), "tried", ["data"])
+    return offer(bench.store, str(elsewhere.remote), "tried", ["data"])
 
 
 def test_a_worker_without_the_project_does_a_point_and_it_counts_once(
@@ -182,13 +183,13 @@ def test_a_run_of_another_point_is_not_taken(bench: Bench, elsewhere: Elsewhere,
 @pytest.mark.parametrize(("name", "message"), [("data/none.txt", "is not there"), ("/etc/hostname", "outside")])
 def test_inputs_that_cannot_go_along_are_told(bench: Bench, tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        remote.offer(bench.store, str(tmp_path), "tried", [name])
+        offer(bench.store, str(tmp_path), "tried", [name])
 
 
 def test_what_the_newest_run_read_goes_along(bench: Bench, elsewhere: Elsewhere) -> None:
     bench.store.reindex()
-    assert remote.known_inputs(bench.store, "never.ipynb") == []
-    assert "data/in.txt" in remote.known_inputs(bench.store, "reading.py")
+    assert known_inputs(bench.store, "never.ipynb") == []
+    assert "data/in.txt" in known_inputs(bench.store, "reading.py")
 
 
 @pytest.mark.soak
@@ -205,7 +206,7 @@ def test_a_sweep_on_dask_workers_that_see_nothing_of_the_project(
         "while not os.path.exists(flag):\n    time.sleep(0.02)\n"
         "open(f'out/long-{sys.argv[1]}.txt', 'w').write('x')\n"
     )
-    given = remote.offer(bench.store, str(elsewhere.remote), "tried", ["data"])
+    given = offer(bench.store, str(elsewhere.remote), "tried", ["data"])
     tasks = [bench.task("long.py", remote=given) for _ in range(4)]
     hide = [*("unshare", "-m", sys.executable, "-c", HIDING), str(bench.root)]
     with cluster(tmp_path, workers=0) as made:

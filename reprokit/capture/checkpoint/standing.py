@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from reprokit.capture.checkpoint.refused import Refused
@@ -44,7 +44,7 @@ class Baseline:
 
     def running(self) -> dict[str, str]:
         """Return what the user's code started and cannot be kept: name → what it is."""
-        names = {}
+        names = dict.fromkeys(_tasks(), "a running task")
         for thread in set(threading.enumerate()) - self._threads:
             code = getattr(getattr(thread, "_target", None) or type(thread).run, "__code__", None)
             if code is not None and is_of_the_user(code.co_filename):
@@ -54,6 +54,19 @@ class Baseline:
             if now is not handler and callable(now):
                 names[signal.Signals(number).name] = "a handler of a signal"
         return names
+
+
+def _tasks() -> Iterator[str]:
+    """Yield the names of the user's tasks on the kernel's loop, also of those that no variable holds."""
+    asyncio: Any = sys.modules.get("asyncio")
+    try:
+        tasks = () if asyncio is None else asyncio.all_tasks()
+    except RuntimeError:  # no loop runs here
+        return
+    for task in tasks:
+        code = getattr(task.get_coro(), "cr_code", None)
+        if code is not None and is_of_the_user(code.co_filename):
+            yield str(task.get_name())
 
 
 def taken() -> dict[str, Any]:

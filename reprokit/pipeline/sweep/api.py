@@ -181,7 +181,7 @@ def begin(
 
 def _offered(store: Store, planned: Sweep, remote: str) -> Sweep:
     """Bring what the points start from to a remote."""
-    from reprokit.pipeline.sweep.remote import known_inputs, offer
+    from reprokit.pipeline.sweep.offer import known_inputs, offer
 
     inputs = [*planned.step.get("inputs", ()), *known_inputs(store, planned.what)]
     return dataclasses.replace(planned, remote=offer(store, remote, planned.id, inputs))

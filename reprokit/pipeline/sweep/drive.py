@@ -17,6 +17,7 @@ from reprokit.pipeline.sweep.book import Book
 from reprokit.pipeline.sweep.engines import Engine
 from reprokit.pipeline.sweep.place import place
 from reprokit.pipeline.sweep.task import Ended, Task, lost
+from reprokit.replay.leftovers import remove_workspaces
 
 __all__ = ["ATTEMPTS", "Told", "drive", "left", "prepare"]
 
@@ -67,6 +68,7 @@ def prepare(book: Book) -> None:
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
         remedy = f"put it back (it lies in {book.frozen}), or start a new sweep, with --reuse for what is the same"
         raise UsageError(f"{changed[0]}{more} changed since sweep {book.sweep.id} began", remedy=remedy)
+    remove_workspaces()  # those of points whose driver was killed
     for number in range(1, len(book.sweep.points) + 1):
         clashes.forget(book, number)
         book.point(number).retry()

@@ -43,7 +43,7 @@ class Task(Record):
         spec: the step (see ``pipeline.spec``).
         variables: environment variables as the driver has them, with None for those that it has not.
         apart: whether what the point writes in the project is to be its own.
-        remote: what a worker needs that does not see the project (see ``sweep.remote``); None: it sees it.
+        remote: what a worker needs that does not see the project (see ``sweep.offer``); None: it sees it.
     """
 
     sweep: str

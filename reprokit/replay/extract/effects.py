@@ -58,7 +58,7 @@ def effects_of(source: str) -> Effects:
     body = block.tree.body if block.tree else []
     reader.statements(body, "")
     if block.local:  # what it binds is gone after it
-        effects.acts[:] = [act for act in effects.acts if act.kind != "bind"]
+        effects.acts[:] = [act for act in effects.acts if act.kind not in _OF_A_NAME]
     effects.displays = bool(body) and isinstance(body[-1], ast.Expr) and not source.rstrip().endswith(";")
     return effects
 
@@ -70,6 +70,7 @@ def _only_installs(source: str) -> bool:
     return all(line in ("", "pass", ":") or line.startswith(("#", "%%bash", "%%sh")) for line in left)
 
 
+_OF_A_NAME = ("bind", "delete", "fixed", "unseeded")
 _WORDS = re.compile(r"[A-Za-z_]\w*")
 _EXPANDED = re.compile(r"\{([^{}]*)\}|\$([A-Za-z_]\w*)")
 _TEXTS = frozenset(("eval", "exec", "query", "ev", "ex", "run_cell", "run_cell_magic", "globals", "locals", "vars"))

@@ -91,7 +91,8 @@ def _file(run: Run, asked: str, here: Path) -> str | None:
         for known in (path, inside, f"{inside}/"):
             if known in written:
                 return known
-    ending = [path for path in written if path.endswith(f"/{asked.lstrip('./')}")]
+    end = f"/{asked.removeprefix('./')}"
+    ending = [path for path in written if path.endswith(end)]
     if len(ending) > 1:
         raise UsageError(f"{asked!r} could be {len(ending)} files", remedy=f"name one of {_listed(ending)}")
     return ending[0] if ending else None

@@ -187,7 +187,7 @@ class _Session:
             for seq in self._displayed[-1:]:
                 self._need(_Writer(seq, Level.HARD, f"displays what `{act.name or '_'}` is"))
             return
-        wanted = int(act.name) if act.name.isdigit() else None
+        wanted = int(act.name) if act.name.isdecimal() else None
         for seq, count in self._before:
             if wanted is None or (count or seq) <= wanted:
                 self._need(_Writer(seq, Level.HARD, "counts, for `Out[…]`"))

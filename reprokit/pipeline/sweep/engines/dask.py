@@ -7,27 +7,26 @@ at once. Knows distributed; it does not know what a task does.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
 from reprokit.errors import ReprokitError, UsageError
-from reprokit.pipeline.sweep import place
 from reprokit.pipeline.sweep.engines import Engine
+from reprokit.pipeline.sweep.engines.dask_tasks import DaskExecutor, line
 from reprokit.version import VERSION
 
 __all__ = ["opened"]
 
 _REACH_S = 15.0  # what a scheduler gets to answer
 _APPEAR_S = 60.0  # what workers get to appear: those of a cluster that grows when it is used
-_END_S = 90.0  # what interrupted steps get to close their records
 _SET_TOO = ("PYTHONHASHSEED", "__DASK_PARENT_PID")  # variables, besides those that its settings name
 _START = "`dask worker {address} --nthreads 1 --memory-limit 0{resources}` starts one"
 
@@ -54,7 +53,7 @@ def opened(
         raise UsageError(f"the workers on this machine have no resources ({_shown(wanted)})", remedy=remedy)
     with _client(distributed, scheduler, workers) as client:
         names, slots = _fitting(client, scheduler, wanted, book)
-        executor = _DaskExecutor(client, wanted, names)
+        executor = DaskExecutor(client, wanted, names)
         try:
             yield Engine(executor=executor, slots=min(workers or slots, slots), stop=executor.stop)
         except BaseException:
@@ -107,7 +106,10 @@ def _client(distributed: Any, scheduler: str | None, workers: int | None) -> Ite
     """Yield a client of the scheduler, or of a cluster of this machine's that lasts as long as the block."""
     import dask
 
-    with dask.config.set({"distributed.admin.tick.limit": "1h", "distributed.comm.timeouts.connect": f"{_REACH_S}s"}):
+    with (
+        _quiet(),
+        dask.config.set({"distributed.admin.tick.limit": "1h", "distributed.comm.timeouts.connect": f"{_REACH_S}s"}),
+    ):
         if scheduler is None:
             with _as_it_was({*dask.config.get("distributed.nanny.pre-spawn-environ"), *_SET_TOO}):
                 cluster = _whole(lambda: _cluster(distributed, workers))
@@ -121,6 +123,20 @@ def _client(distributed: Any, scheduler: str | None, workers: int | None) -> Ite
             raise _silent(scheduler, error) from error
         with client:
             yield client
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep distributed from printing what is told as errors here, with its tracebacks."""
+    names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "distributed"]
+    levels = {name: logging.getLogger(name).level for name in names}
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
 
 
 @contextmanager
@@ -150,7 +166,7 @@ def _knock(scheduler: str) -> None:
 
 def _silent(scheduler: str, error: Exception) -> UsageError:
     remedy = "`dask scheduler` starts one and says its address, as tcp://HOST:8786"
-    return UsageError(f"no scheduler answers at {scheduler} ({_line(error)})", remedy=remedy)
+    return UsageError(f"no scheduler answers at {scheduler} ({line(error)})", remedy=remedy)
 
 
 def _cluster(distributed: Any, workers: int | None) -> Any:
@@ -178,7 +194,7 @@ def _whole(make: Callable[[], Any]) -> Any:
             return made.result()
         except Exception as error:
             remedy = "see whether this machine has memory and ports left, or use `--engine local`"
-            raise ReprokitError(f"no Dask cluster can be started ({_line(error)})", remedy=remedy) from error
+            raise ReprokitError(f"no Dask cluster can be started ({line(error)})", remedy=remedy) from error
         except BaseException:
             if made.exception() is None:
                 made.result().close()
@@ -239,7 +255,7 @@ def _check(client: Any, workers: list[str], book: Path | None) -> None:
     for name, version in client.run(eval, _VERSION_THERE, workers=workers, on_error="return").items():
         if isinstance(version, Exception):
             remedy = f"install reprokit {VERSION} where `dask worker` is started"
-            raise UsageError(f"the worker {name} has no reprokit ({_line(version)})", remedy=remedy)
+            raise UsageError(f"the worker {name} has no reprokit ({line(version)})", remedy=remedy)
         if version != VERSION:
             remedy = "install the same version in both places"
             raise UsageError(f"the worker {name} has reprokit {version}, and this is {VERSION}", remedy=remedy)
@@ -256,122 +272,3 @@ _VERSION_THERE = (
 
 def _sees(path: str) -> bool:
     return Path(path).exists()
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-# -- its tasks ------------------------------------------------------------------------------------
-
-
-class _DaskFuture(Future[Any]):
-    """A future that cannot be cancelled once a worker has begun: then there is a record to be closed."""
-
-    def __init__(self, has_begun: Callable[[], bool]) -> None:
-        super().__init__()
-        self._has_begun = has_begun
-
-    def cancel(self) -> bool:
-        """Cancel it, if no worker has begun; return whether it is."""
-        return self.cancelled() or (not self.done() and not self._has_begun() and super().cancel())
-
-
-class _DaskExecutor(Executor):
-    """Gives tasks to the workers of a cluster.
-
-    Args:
-        client: knows the cluster.
-        resources: what each task takes of its worker's.
-        workers: those that can do it; new ones that come later are taken as well.
-    """
-
-    def __init__(self, client: Any, resources: Mapping[str, float], workers: list[str]) -> None:
-        self._client = client
-        self._resources = dict(resources) or None
-        self._workers = workers
-        self._lock = threading.Lock()
-        self._open: dict[str, tuple[Future[Any], Any, Mapping[str, Any]]] = {}
-        self._sweeps: set[str] = set()
-        self._closed = False
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Give a task to the cluster; its one argument is the task's document."""
-        if self._closed:
-            raise RuntimeError("the executor is closed")
-        (document,) = args
-        key = "reprokit-{sweep}-{point}-{attempt}".format(**document)
-        mine = _DaskFuture(lambda: (document["sweep"], document["point"]) in self._running())
-        theirs = self._client.submit(fn, document, key=key, pure=False, resources=self._resources, **kwargs)
-        with self._lock:
-            self._open[key] = (mine, theirs, document)
-            self._sweeps.add(document["sweep"])
-        mine.add_done_callback(lambda future: self._dropped(key) if future.cancelled() else None)
-        theirs.add_done_callback(lambda future: self._finish(key, future))
-        return mine
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more tasks; those that no worker has begun can be dropped."""
-        self._closed = True
-        if cancel_futures:
-            for mine, _, _ in self._all():
-                mine.cancel()
-        if wait:
-            self.settle(None)
-
-    def stop(self) -> None:
-        """Interrupt the steps that run."""
-        for sweep in self._sweeps:
-            self._ask(place.interrupt, sweep)
-
-    def settle(self, seconds: float | None = _END_S) -> None:
-        """Wait until all tasks that were given have ended."""
-        wait([mine for mine, _, _ in self._all()], seconds)
-
-    def _all(self) -> list[tuple[Future[Any], Any, Mapping[str, Any]]]:
-        with self._lock:
-            return list(self._open.values())
-
-    def _running(self) -> set[tuple[str, int]]:
-        told = self._ask(place.running) if self._all() else {}
-        return {(sweep, point) for points in told.values() for sweep, point in points}
-
-    def _ask(self, function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
-        """Call a function in every worker; one that is gone has nothing to say, and its steps end by themselves."""
-        if self._client.status == "running":
-            with suppress(Exception):
-                found = self._client.run(function, *arguments, on_error="ignore")
-                return dict(found)
-        return {}
-
-    def _dropped(self, key: str) -> None:
-        with self._lock:
-            _, theirs, _ = self._open.pop(key, (None, None, None))
-        if theirs is not None:
-            with suppress(Exception):  # the cluster may be gone
-                theirs.cancel()
-
-    def _finish(self, key: str, theirs: Any) -> None:
-        """Take over how a task ended; in a thread of the client's."""
-        with self._lock:
-            mine, _, _ = self._open.pop(key, (None, None, None))
-        if mine is None or not mine.set_running_or_notify_cancel():
-            return
-        try:
-            mine.set_result(theirs.result())
-        except BaseException as error:
-            mine.set_exception(_told(error))
-        finally:
-            theirs.release()
-
-
-def _told(error: BaseException) -> BaseException:
-    """Return an error of the cluster's in words of ours; one of the task's as it is."""
-    name = type(error).__name__
-    if isinstance(error, ReprokitError):
-        return error
-    if name == "KilledWorker":
-        return ReprokitError("every worker that ran it died", remedy="see what uses up their memory, and resume")
-    if isinstance(error, CancelledError) or "Cancelled" in name:
-        return ReprokitError("the scheduler was lost, or dropped it", remedy="resume the sweep when it is back")
-    return error if isinstance(error, Exception) else ReprokitError(_line(error) or name)
