@@ -68,6 +68,8 @@ def measured(folder: Path, make: str) -> dict[str, float]:
         raise SystemExit(f"no checkpoint was kept: {[gap.message for gap in failed.gaps]}")
     write(folder, make, MENDED)
     resume_s = timed(folder, "resume", failed.id)
+    if store.load(store.resolve("latest")).resumed_from != failed.id:
+        raise SystemExit("it began anew")
     start_s = timed(folder, "run", "work.ipynb")
     script = PLAIN.format(make=make)
     done = subprocess.run([sys.executable, "-c", script, str(folder / "plain")], capture_output=True, check=True)

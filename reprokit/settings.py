@@ -16,7 +16,7 @@ from typing import Any
 
 from reprokit.errors import UsageError
 
-__all__ = ["Settings", "load", "parse_size"]
+__all__ = ["Settings", "load", "parse_size", "project_table"]
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _CHOICES = {"replay_env": ("auto", "locked", "current"), "lock": ("background", "never")}
@@ -81,12 +81,19 @@ def parse_size(text: str | int) -> int:
         raise UsageError(f"{text!r} is not a size", remedy='write it like "500 MB"') from None
 
 
-def load(root: Path, environ: Mapping[str, str] | None = None, **arguments: Any) -> Settings:
+def load(
+    root: Path,
+    environ: Mapping[str, str] | None = None,
+    *,
+    table: Mapping[str, Any] | None = None,
+    **arguments: Any,
+) -> Settings:
     """Read the settings that hold for a project.
 
     Args:
         root: the project root, where ``pyproject.toml`` may be.
         environ: environment variables; those of this process by default.
+        table: ``project_table(root)``, when it is known.
         arguments: values given explicitly; None means not given.
 
     Raises:
@@ -99,7 +106,7 @@ def load(root: Path, environ: Mapping[str, str] | None = None, **arguments: Any)
     environ = os.environ if environ is None else environ
     from_environ = {name: environ[key] for name in known if (key := f"REPROKIT_{name.upper()}") in environ}
     layers = [
-        ("pyproject.toml", _project_table(root / "pyproject.toml")),
+        ("pyproject.toml", project_table(root) if table is None else table),
         ("environment", from_environ),
         ("argument", {key: value for key, value in arguments.items() if value is not None}),
     ]
@@ -154,7 +161,13 @@ def _count(value: Any, source: str) -> int:
     return count
 
 
-def _project_table(path: Path) -> dict[str, Any]:
+def project_table(root: Path) -> dict[str, Any]:
+    """Return ``[tool.reprokit]`` of a project.
+
+    Raises:
+        UsageError: its ``pyproject.toml`` is no TOML.
+    """
+    path = root / "pyproject.toml"
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError):

@@ -87,3 +87,11 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for command in (["init", "-q", "-b", "main"], ["add", "analysis.py"], ["commit", "-q", "-m", "start"]):
         subprocess.run(["git", *command], cwd=root, check=True, capture_output=True)
     return root
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache, and a place for temporary files, of the test's own."""
+    monkeypatch.setenv("REPROKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path / "cache"

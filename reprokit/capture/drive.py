@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from reprokit.capture.probe import Replayed
+from reprokit.errors import UsageError
 from reprokit.records import Cell, CodeState
+from reprokit.settings import project_table
 
 __all__ = ["VARIABLE", "Drive", "peek", "take", "write"]
 
@@ -38,6 +41,7 @@ class Drive:
         clock: "recorded" when each cell is to begin at its recorded time; see ``conditions``.
         network: "closed" when cells are to have none.
         restored: in a run that goes on from a checkpoint, the lines of the journal that are known by then.
+        settings: the project's settings as the parent read them; the kernel's Python may know no TOML.
         hash_secret: in a replay, the key that string hashes are to follow from; see ``hash_secret``.
         places: in a replay, where modules from outside the project were put back, by name.
     """
@@ -56,6 +60,7 @@ class Drive:
     clock: str = "real"
     network: str = "open"
     restored: tuple[Mapping[str, Any], ...] = ()
+    settings: Mapping[str, Any] | None = None
 
     def replayed(self) -> Replayed | None:
         """Return what a replay gives back to its cells; None when this is none."""
@@ -81,6 +86,7 @@ class Drive:
             "clock": self.clock,
             "network": self.network,
             "restored": [dict(line) for line in self.restored],
+            "settings": self.settings,
         }
 
     @classmethod
@@ -101,12 +107,15 @@ class Drive:
             clock=data.get("clock", "real"),
             network=data.get("network", "open"),
             restored=tuple(data.get("restored", ())),
+            settings=data.get("settings"),
         )
 
 
 def write(drive: Drive, path: Path) -> None:
     """Write the order for the agent to take."""
-    path.write_text(json.dumps(drive.to_dict()), "utf-8")
+    with suppress(UsageError):  # the agent says so
+        drive = replace(drive, settings=project_table(drive.project))
+    path.write_text(json.dumps(drive.to_dict(), default=str), "utf-8")
 
 
 def peek() -> Drive | None:

@@ -75,7 +75,7 @@ class Session:
         self._pid = os.getpid()
         drive = request.drive
         self.project = drive.project if drive else project_root(Path.cwd())
-        self.settings = settings_module.load(self.project)
+        self.settings = settings_module.load(self.project, table=None if drive is None else drive.settings)
         self.layout, gap = self._open_layout()
         self.objects = Objects(self.layout.objects)
         self.run_id, self.journal = self._open_journal()

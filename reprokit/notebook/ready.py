@@ -29,7 +29,7 @@ class PatientClient(AsyncKernelClient):  # type: ignore[misc]
 
     def kernel_info(self, *args: Any, **options: Any) -> Any:
         """Ask the kernel what it is."""
-        if self._asked:
+        if self._asked and self._answered is None:  # it did not answer for a second
             self._wake()
         asked = super().kernel_info(*args, **options)
         self._asked.append(asked)

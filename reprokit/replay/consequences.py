@@ -153,7 +153,7 @@ class _Traces:
             for statement in statements(cell.source):
                 used |= statement.used & live
                 if not statement.used & live:
-                    live -= statement.made
+                    live -= statement.certain
         return used
 
     def spread(self, pairs: Sequence[Pair], entry: Entry, origin: int) -> None:
@@ -169,7 +169,7 @@ class _Traces:
                 elif statement.used & names:
                     names |= statement.made | statement.changed
                 else:
-                    names -= statement.made - statement.changed
+                    names -= statement.certain - statement.changed
         for name in names:
             self.names.setdefault(name, origin)
 
@@ -222,7 +222,7 @@ class _Traces:
             carried = [self.names[name] for name in statement.used if name in self.names]
             source = min(carried, default=origin if hot and (edited or not statement.plain) else None)
             if source is None:
-                for name in statement.made - statement.changed:
+                for name in statement.certain - statement.changed:
                     self.names.pop(name, None)
             else:
                 self.names.update(dict.fromkeys(statement.made | statement.changed, source))

@@ -145,7 +145,7 @@ class _Search:
     def _follow(self, link: Link) -> None:
         statement = link.statement
         self.links.append(link)
-        for name in statement.made - statement.needed - statement.changed:
+        for name in statement.certain - statement.needed - statement.changed:  # what it may leave, it may follow from
             self.wanted.pop(name, None)
         for name in statement.needed:
             self.wanted[name] = min(link.depth, self.wanted.get(name, link.depth))

@@ -91,10 +91,11 @@ class Place:
             for name in (*run.folders, "."):
                 (root / name).mkdir(parents=True, exist_ok=True)
             elsewhere.mkdir(parents=True, exist_ok=True)
-            mounts = _mounts(store, run, state, folder, elsewhere)
+            made = store.load(run.id, here=False)
+            mounts = _mounts(store, run, state, folder, elsewhere, made)
             place = cls(top=folder, elsewhere=elsewhere, root=root, code=state, mounts=mounts, restored=())
             place.put_back(store, run, planned, 0)
-            return replace(place, restored=(*_lines(run, planned, place), *_not_here(store, run, place)))
+            return replace(place, restored=(*_lines(run, planned, place), *_not_here(run, place, made.root)))
 
     def seen(self, path: Path) -> Path:
         """Return the path at which the replay finds what lies at ``path`` in the workspace."""
@@ -177,11 +178,11 @@ class Place:
         raise Unreplayable(run.id, [(why, f"put the file with {item.digest} back")])
 
 
-def _mounts(store: Store, run: Run, state: CodeState | None, folder: Path, elsewhere: Path) -> Mounts | None:
+def _mounts(store: Store, run: Run, state: CodeState | None, folder: Path, elsewhere: Path, made: Run) -> Mounts | None:
     if unavailable():
         return None
     here = Path(run.root if state is None else state.top)
-    place = (_made_at(store, run, here) if state is run.code else None) or here
+    place = (_made_at(made, here) if state is run.code else None) or here
     if not namespace.can_be(str(place)):
         return None
     beside = elsewhere / "mounts"
@@ -189,9 +190,8 @@ def _mounts(store: Store, run: Run, state: CodeState | None, folder: Path, elsew
     return Mounts.plan(store, state, folder, place, beside, [path.parent for path in _written_outside(run, place)])
 
 
-def _made_at(store: Store, run: Run, here: Path) -> Path | None:
+def _made_at(made: Run, here: Path) -> Path | None:
     """Return where the project of a run was that came from elsewhere, or was moved: its code may name that place."""
-    made = store.load(run.id, here=False)
     old = Path(made.root if made.code is None else made.code.top)
     apart = old.is_absolute() and not here.is_relative_to(old) and not old.is_relative_to(here)
     return old if apart and namespace.can_be(str(old)) else None
@@ -306,9 +306,8 @@ def _lines(run: Run, planned: Plan, place: Place) -> Iterator[str]:
         yield f"outside      {file}, " + ("for the replay alone" if covered else "written in its real place")
 
 
-def _not_here(store: Store, run: Run, place: Place) -> Iterator[str]:
+def _not_here(run: Run, place: Place, old: str) -> Iterator[str]:
     """Say which cells name the folder that the project was in, when that is not here and nothing stands for it."""
-    old = store.load(run.id, here=False).root
     naming = [str(cell.seq) for cell in run.cells if old and old in cell.source]
     if naming and old not in (run.root, str(place.seen(place.root))):
         cells = "cell " + naming[0] if len(naming) == 1 else f"cells {', '.join(naming)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -21,8 +21,9 @@ class Statement:
     """What one statement does with names.
 
     ``used`` it reads, also in functions that it makes; ``needed`` of them it reads before it binds them itself;
-    ``made`` it binds; ``changed`` are objects it may change in place. A ``plain`` one calls nothing: what it binds
-    follows from what it reads. A ``carrier`` imports or defines: it does nothing until what it made is used.
+    ``made`` it binds, ``certain`` of them whenever it runs to its end; ``changed`` are objects it may change in place.
+    A ``plain`` one calls nothing: what it binds follows from what it reads. A ``carrier`` imports or defines: it does
+    nothing until what it made is used.
 
     ``text`` is its source, with magics as the calls that they are; of what is no Python as it stands, which is not
     ``understood``. ``imports`` are dotted names of modules, and of what may be one; ``calls`` what it calls, dotted,
@@ -33,6 +34,7 @@ class Statement:
     used: frozenset[str]
     needed: frozenset[str]
     made: frozenset[str]
+    certain: frozenset[str]
     changed: frozenset[str]
     plain: bool
     carrier: bool
@@ -56,7 +58,7 @@ def statements(source: str) -> tuple[Statement, ...]:
     if block.tree is None:
         words = frozenset(re.findall(r"[^\W\d]\w*", source))
         none: frozenset[str] = frozenset()
-        return (Statement(words, words, none, none, False, False, source, opaque=True, understood=False),)
+        return (Statement(words, words, none, none, none, False, False, source, opaque=True, understood=False),)
     opaque = names_of(block).star
     return tuple(_statement(node, opaque) for node in block.tree.body)
 
@@ -73,6 +75,7 @@ def _statement(node: ast.stmt, opaque: bool) -> Statement:
         used=frozenset(used),
         needed=frozenset(name for name in used if first.get(name) != "store"),
         made=frozenset(names.made),
+        certain=_certain(node) & frozenset(names.made),
         changed=frozenset(_changed(node)),
         plain=carrier or not (calls or awaits),
         carrier=carrier,
@@ -82,6 +85,35 @@ def _statement(node: ast.stmt, opaque: bool) -> Statement:
         sets=any(isinstance(inner, (ast.Set, ast.SetComp)) for inner in nodes) or not calls.isdisjoint(_SETS),
         opaque=opaque or names.star,
     )
+
+
+def _certain(node: ast.stmt) -> frozenset[str]:
+    """Return the names that a statement binds whichever way it takes, as far as that is plain to see."""
+    if isinstance(node, ast.If):
+        return _all_certain(node.body) & _all_certain(node.orelse)
+    if isinstance(node, (ast.With, ast.AsyncWith)):
+        return _targets(item.optional_vars for item in node.items) | _all_certain(node.body)
+    if isinstance(node, ast.Try):
+        through = _all_certain([*node.body, *node.orelse])
+        return _all_certain(node.finalbody) | through.intersection(*(_all_certain(one.body) for one in node.handlers))
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        return frozenset((node.name,))
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return frozenset(alias.asname or alias.name.partition(".")[0] for alias in node.names)
+    if isinstance(node, ast.Assign):
+        return _targets(node.targets)
+    if isinstance(node, (ast.AugAssign, ast.AnnAssign)) and node.value is not None:
+        return _targets([node.target])
+    return frozenset()
+
+
+def _all_certain(body: Iterable[ast.stmt]) -> frozenset[str]:
+    return frozenset(name for node in body for name in _certain(node))
+
+
+def _targets(nodes: Iterable[ast.expr | None]) -> frozenset[str]:
+    inner = (one for node in nodes if node is not None for one in ast.walk(node))
+    return frozenset(one.id for one in inner if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store))
 
 
 _SETS = frozenset(("set", "frozenset"))

@@ -54,6 +54,8 @@ def test_arrays_that_share_memory_share_it_again(tmp_path: Path) -> None:
         "masked": np.ma.masked_array([1, 2], [True, False]),
     }
     given["fixed"] = np.arange(3)
+    given["row"] = given["names"].reshape(1, 3)
+    given["through"] = given["fixed"][1:]
     given["fixed"].flags.writeable = False
     found = again(tmp_path, **given)
     for name, value in given.items():
@@ -65,11 +67,14 @@ def test_arrays_that_share_memory_share_it_again(tmp_path: Path) -> None:
     assert (found["part"][0, 0], found["back"][9]) == (99, 99)
     found["turned"][0, 1] = 77
     assert found["column"][0] == 77
+    found["names"][1] = "b"
+    assert found["row"].tolist() == [["a", "b", (1,)]]
 
 
 def test_tables_share_their_columns(tmp_path: Path) -> None:
     frame = pd.DataFrame({"n": range(1000), "s": [f"s{number}" for number in range(1000)]})
     frame["c"] = frame["s"].astype("category")
+    frame["o"] = pd.Series([f"o{number}" for number in range(1000)], dtype=object)
     found = again(tmp_path, frame=frame, same=frame, column=frame["n"])
     pd.testing.assert_frame_equal(found["frame"], frame)
     assert found["same"] is found["frame"]
@@ -216,3 +221,18 @@ def _nothing_is_left() -> Iterator[None]:
     before = sys.getrecursionlimit()
     yield
     assert sys.getrecursionlimit() == before
+
+
+def test_tensors_that_share_memory_share_it_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # torch sets it as soon as there is an optimizer
+    torch = pytest.importorskip("torch")
+    whole = torch.ones(4, 4)
+    weight = torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.Adam([weight])
+    found = again(tmp_path, whole=whole, part=whole[:2], weight=weight, data=weight.data, optimizer=optimizer)
+    found["whole"][0] = 5
+    found["data"][0] = 9
+    assert found["part"][0].tolist() == [5, 5, 5, 5]
+    assert found["weight"].tolist() == [9, 1]
+    assert found["optimizer"].param_groups[0]["params"][0] is found["weight"]
+    assert "of another type" in (pickled.refusal([whole, whole.view(torch.int32)], {}) or "")

@@ -283,6 +283,7 @@ def _run(shell, cell, told) -> list[str]:
 # What is not the same in two sessions in which nothing fails.
 _PASSING = frozenset(
     {"id", "name", "started", "ended", "duration_s", "resources", "writers", "entropy", "gaps"}
+    | {"positions"}  # what of a state cannot stand in the record is kept in its object
     | {"root", "cwd", "top", "repository", "ref", "snapshot", "argv", "hash_secret"}
 )
 

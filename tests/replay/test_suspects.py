@@ -27,6 +27,41 @@ def test_names_are_followed_back_to_where_they_were_made() -> None:
     assert followed("x = []", "x.append(f())", "print(x)") == ["print(x)", "x.append(f())", "x = []"]
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "if c:\n    x = 1",
+        "for x in []:\n    pass",
+        "while c:\n    x = 1",
+        "try:\n    x = int(c)\nexcept ValueError:\n    pass",
+        "c and (x := 1)",
+        "match c:\n    case 1:\n        x = 1",
+    ],
+)
+def test_what_may_leave_a_name_as_it_is_hides_nothing(statement: str) -> None:
+    assert [text.splitlines()[0] for text in followed("x = f()", statement, "print(x)")] == [
+        "print(x)",
+        statement.splitlines()[0],
+        "x = f()",
+    ]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "if c:\n    x = 1\nelse:\n    x = 2",
+        "with c as x:\n    pass",
+        "try:\n    x = 1\nexcept E:\n    x = 2",
+        "try:\n    pass\nfinally:\n    x = 1",
+        "x: int = 1",
+        "(a, x), b = c",
+        "def x():\n    pass",
+    ],
+)
+def test_what_gives_a_name_another_value_in_any_case_ends_the_search(statement: str) -> None:
+    assert "x = f()" not in followed("x = f()", statement, "print(x)")
+
+
 def test_a_module_is_not_changed_by_what_is_called_in_its_name() -> None:
     assert followed("import numpy as np", "np.zeros(3)", "print(np.pi)") == ["print(np.pi)", "import numpy as np"]
 

@@ -37,14 +37,17 @@ def array(buffer: Any, dtype: Any, shape: tuple[int, ...], order: str, writeable
 
 def view(owner: Any, dtype: Any, shape: tuple[int, ...], offset: int, strides: tuple[int, ...], writeable: bool) -> Any:
     """Return an array on the memory of another one."""
-    numpy = sys.modules["numpy"]
+    numpy, fixed = sys.modules["numpy"], not owner.flags.writeable
+    owner.flags.writeable = True  # one that was fixed after the other was made from it
     flat = (owner if owner.flags.c_contiguous else owner.T).reshape(-1)
     if dtype.hasobject:
         start = flat[offset // dtype.itemsize :]
         made = numpy.lib.stride_tricks.as_strided(start, shape, strides)
     else:
         made = numpy.ndarray(shape, dtype, flat.view(numpy.uint8), offset, strides)
-    made.flags.writeable = writeable
+    if made.flags.writeable != writeable:
+        made.flags.writeable = writeable
+    owner.flags.writeable = not fixed
     return made
 
 

@@ -170,21 +170,22 @@ def _recursion() -> Iterator[None]:
 
 def _pickler(out: Any, places: Places, take: Any) -> Any:
     names = {id(value): name for name, value in places.items()}
-    return _kind()(out, names, take)
+    return _kind(sys.modules.get("numpy"), sys.modules.get("torch"))(out, names, take)
 
 
 @functools.cache
-def _kind() -> Any:
-    """Return the class of picklers; dill's own, and its tables, stay as they are."""
+def _kind(numpy: Any, torch: Any) -> Any:
+    """Return the class of picklers, by the libraries that are loaded; dill's own, and its tables, stay as they are."""
     theirs: Any = _dill().Pickler
 
     class Pickler(theirs):  # type: ignore[misc]
-        dispatch = _table(theirs.dispatch)
+        dispatch = _table(theirs.dispatch, numpy, torch)
 
         def __init__(self, out: Any, names: Mapping[int, str], take: Any) -> None:
             super().__init__(out, protocol=5, buffer_callback=take, byref=False, recurse=False)
             self._names = names
             self._looks = Looks()
+            self.storages: dict[int, Any] = {}  # of tensors
             self.at = ""
 
         def persistent_id(self, value: Any) -> Any:
@@ -202,9 +203,23 @@ def _kind() -> Any:
     return Pickler
 
 
-def _table(theirs: Any) -> Any:
+def _table(theirs: Any, numpy: Any, torch: Any) -> Any:
     """Return dill's table of how classes are written, with ours in it."""
-    table = type(theirs)(theirs)
+    save_class, save_function = theirs[type], theirs[types.FunctionType]
+
+    class Table(type(theirs)):  # type: ignore[misc]
+        def __missing__(self, kind: type) -> Any:
+            return self[type] if issubclass(kind, type) else super().__missing__(kind)
+
+    def save_code(pickler: Any, value: Any) -> None:
+        if isinstance(value, enum.EnumMeta):
+            enums.save(pickler, value)
+        elif _is_findable(value):
+            _STOCK.save_global(pickler, value, name=value.__qualname__)
+        else:
+            (save_class if isinstance(value, type) else save_function)(pickler, value)
+
+    table: Any = Table(theirs)
     for kind in list(table):
         if str(kind.__module__).partition(".")[0] == "numpy":
             del table[kind]
@@ -213,12 +228,22 @@ def _table(theirs: Any) -> Any:
     table[list] = _save_list
     table[set] = table[frozenset] = _save_set
     table[types.ModuleType] = _save_module
-    table[enum.EnumMeta] = enums.save
+    table[type] = table[types.FunctionType] = save_code
     for kind in (io.TextIOWrapper, io.BufferedReader, io.BufferedWriter, io.BufferedRandom, io.FileIO):
         table[kind] = _save_closed_file
-    if (numpy := sys.modules.get("numpy")) is not None:
+    if numpy is not None:
         table[numpy.ndarray] = _save_array
+    if torch is not None:
+        table[torch.storage.TypedStorage] = _save_storage
     return table
+
+
+def _is_findable(value: Any) -> bool:
+    """Return whether a class or a function can be imported: by the module's name, also where its package hides it."""
+    found: Any = None if value.__module__ in ("__main__", None) else sys.modules.get(value.__module__)
+    for name in value.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is value
 
 
 def _save_name(pickler: Any, name: _Name) -> None:
@@ -264,6 +289,17 @@ def _save_closed_file(pickler: Any, value: Any) -> None:  # an open one is refus
 
 def _save_array(pickler: Any, value: Any) -> None:
     pickler.save_reduce(*arrays.reduced(value), obj=value)
+
+
+def _save_storage(pickler: Any, value: Any) -> None:
+    """Write the memory of a tensor: each time it is asked for it is another object, and must be the same one again."""
+    first = pickler.storages.setdefault(value._untyped_storage._cdata, value)
+    if first.dtype != value.dtype:
+        raise Refused("a tensor that shares memory with one of another type")
+    if first is value:
+        pickler.save_reduce(*value.__reduce__(), obj=value)
+    else:
+        pickler.save(first)
 
 
 def _is_plain(values: Any) -> bool:
