@@ -27,7 +27,6 @@ from reprokit.capture.session import Session
 from reprokit.capture.swallowed import described
 from reprokit.digest import of_file
 from reprokit.records import Checkpoint, Gap
-from reprokit.settings import load
 
 __all__ = ["FOLDER", "begin", "keep", "restore"]
 
@@ -185,7 +184,7 @@ def _write_whole(path: Path, note: dict[str, Any]) -> None:
 def _thin(session: Session, folder: Path) -> None:
     """Keep the newest checkpoints only; nothing but its note names one."""
     notes = sorted(folder.glob("*.json"), key=lambda path: int(path.stem))
-    for path in notes[: -max(1, load(session.project).checkpoints)]:
+    for path in notes[: -session.settings.checkpoints]:
         digest = json.loads(path.read_text("ascii"))["digest"]
         path.unlink()
         with suppress(FileNotFoundError):
