@@ -49,7 +49,7 @@ test: $(READY) ## all tests but the long ones (ARGS="-k journal -x", WORKERS=0 f
 # torch and JAX are large, and their versions change what is locked: an environment of their own.
 FRAMEWORKS := build/frameworks
 test-frameworks: $(FRAMEWORKS)/.libraries ## the tests of torch and JAX, in an environment that has them
-	$(FRAMEWORKS)/bin/python -m pytest tests/capture/test_random_libraries.py $(ARGS)
+	$(FRAMEWORKS)/bin/python -m pytest tests/capture/test_random_libraries.py tests/capture/test_checkpoint.py $(ARGS)
 
 $(FRAMEWORKS)/.libraries: $(LOCK) pyproject.toml
 	$(MAKE) setup VENV=$(FRAMEWORKS) PYTHON=$(PYTHON)
