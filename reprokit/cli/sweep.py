@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reprokit.cli import DIFFERENT, DONE, json_option
+from reprokit.cli.engine import chosen, engine_options
 from reprokit.cli.sweep_look import listed, show, show_document, take
 from reprokit.errors import RunNotFound, UsageError
 
@@ -77,11 +78,8 @@ def sweep(ctx: click.Context) -> int:
 @click.option("--kernel", metavar="NAME", help="The kernel to use in place of the notebook's own.")
 @click.option("--cwd", metavar="DIR", help="The working directory; by default the notebook's own folder.")
 @click.option("--best", metavar="METRIC[:max|min]", help="Name the best point by a metric.")
-@click.option("--engine", type=click.Choice(["local", "dask", "slurm"]), help="What runs the points (local).")
+@engine_options
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="How many points run at the same time.")
-@click.option("--scheduler", metavar="ADDRESS", help="The Dask scheduler, such as tcp://host:8786.")
-@click.option("--resources", metavar="NAME=N", help="What a point takes of its Dask worker's, such as GPU=1.")
-@click.option("--slurm", "slurm", multiple=True, metavar="KEY=VALUE", help="Ask Slurm for it, such as partition=gpu.")
 @click.option("--remote", metavar="NAME", help="The remote that brings code and data to workers without a shared disk.")
 @click.option("--resume", metavar="SWEEP", help="Run the points of a sweep that are missing or failed.")
 @json_option
@@ -104,7 +102,7 @@ def begin(what: str | None, resume: str | None, as_json: bool, best: str | None,
 
     if best is not None:
         parse_metric(best)
-    options = _engine_options(given)
+    options = {"workers": given.pop("workers"), **chosen(given, "remote")}
     store = Store.open()
     book: Book | None = None
     try:
@@ -146,21 +144,6 @@ def _tell(book: Book, lost: Sequence[Ended], best: str | None, as_json: bool) ->
 
 
 # --- what is asked for
-
-
-def _engine_options(given: dict[str, Any]) -> dict[str, Any]:
-    """Take the engine's options out of all of them, and return those that were given."""
-    found = {"engine": given.pop("engine"), "workers": given.pop("workers")}
-    for name in ("scheduler", "resources", "remote"):
-        value = given.pop(name)
-        if value is not None:
-            found[name] = value
-    for word in given.pop("slurm"):
-        key, equals, value = word.partition("=")
-        if not key or not equals:
-            raise UsageError(f"--slurm {word!r} says nothing", remedy="write --slurm partition=gpu")
-        found[key] = value
-    return found
 
 
 def _same_engine(book: Book) -> str:

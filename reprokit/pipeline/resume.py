@@ -39,6 +39,7 @@ _SPEC = "spec.json"
 _ANYTHING = ("code", "modules")  # parts of a key that are looked at cell by cell, and module by module
 _HASH_SEED = "PYTHONHASHSEED"
 _SKIPPED = "skip-execution"
+_GIVEN = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")  # to each worker another
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,8 +186,14 @@ def _executed(work: Work) -> list[str]:
 
 
 def _differences(run: Run, parts: Mapping[str, Any]) -> list[str]:
-    earlier = {part: value for part, value in run.step.items() if part not in _ANYTHING}
-    return keys.differences(earlier, {part: value for part, value in parts.items() if part not in _ANYTHING})
+    return keys.differences(_compared(run.step), _compared(parts))
+
+
+def _compared(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what must be the same; which device an engine gives is no matter: none of its data is in a checkpoint."""
+    found = {part: value for part, value in parts.items() if part not in _ANYTHING}
+    variables = {name: value for name, value in found.get("variables", {}).items() if name not in _GIVEN}
+    return {**found, "variables": variables}
 
 
 def _hash_seed(run: Run) -> Iterator[str]:

@@ -249,3 +249,19 @@ def test_what_cannot_be_kept_is_told_and_nothing_is_disturbed(bench: Bench) -> N
         assert words in told
     assert not any(cell.checkpoint for cell in run.cells)
     assert outputs(bench.project / "out.ipynb")[2].startswith("['db', 'fine', 'rows'] [1, 2] False 1")
+
+
+def test_an_engine_places_what_goes_on(bench: Bench) -> None:
+    """On Slurm's engine a worker is given another device than before, of which nothing is in a checkpoint."""
+    cells = ["import random\nx = random.random()", "raise ValueError('broken')"]
+    tag(bench.notebook("work.ipynb", *cells), 0)
+    bench.reprokit("run", "--checkpoint", "work.ipynb", code=1)
+    failed = latest(bench)
+    bench.notebook("work.ipynb", cells[0], "print(x, random.random())")
+    bench.reprokit("resume", failed.id, "--scheduler", "tcp://nowhere:1", code=2)  # which is no option of `local`
+    bench.reprokit("resume", failed.id, "--engine", "slurm", "--slurm", "cluster=local")
+    resumed = latest(bench)
+    assert (resumed.status, resumed.resumed_from, resumed.sweep, resumed.point) == ("done", failed.id, None, None)
+    assert [cell.restored for cell in resumed.cells] == [True, False]
+    assert not list((bench.project / ".reprokit" / "placed").iterdir())
+    assert bench.verdict(resumed.id)["verdict"] == "identical"

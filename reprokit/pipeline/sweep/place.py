@@ -125,7 +125,9 @@ class _Placed(AbstractContextManager["_Placed"]):
 
     def _performed(self, task: Task, point: Point, k: int, lock: int | None) -> Result:
         """Return the result of the step, or what is known of one that was killed."""
-        document = {**task.spec, "result": str(point.step_file(k)), "sweep": task.sweep, "point": task.point}
+        document = {**task.spec, "result": str(point.step_file(k))}
+        if task.sweep:
+            document |= {"sweep": task.sweep, "point": task.point}
         since = new_run_id()
         with _apart(task, point, k) as namespace, _lifeline() as lifeline:
             step = warm.start(

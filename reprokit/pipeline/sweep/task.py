@@ -35,7 +35,7 @@ class Task(Record):
     """One attempt at one point of a sweep.
 
     Attributes:
-        sweep: the sweep's id.
+        sweep: the sweep's id; empty for a step that is none of a sweep.
         point: the point's number in it, and ``attempt`` the number of this attempt, both from 1.
         book: the sweep's folder.
         store: the store's folder.
