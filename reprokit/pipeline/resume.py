@@ -25,6 +25,7 @@ from reprokit.pipeline import key as keys
 from reprokit.pipeline.interpreter import Interpreter
 from reprokit.pipeline.reused import with_injected
 from reprokit.pipeline.spec import Spec
+from reprokit.pipeline.surroundings import DEVICES
 from reprokit.pipeline.work import Work
 from reprokit.records import FileUse, Run
 from reprokit.replay import environment, folders
@@ -39,7 +40,6 @@ _SPEC = "spec.json"
 _ANYTHING = ("code", "modules")  # parts of a key that are looked at cell by cell, and module by module
 _HASH_SEED = "PYTHONHASHSEED"
 _SKIPPED = "skip-execution"
-_GIVEN = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")  # to each worker another
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +192,7 @@ def _differences(run: Run, parts: Mapping[str, Any]) -> list[str]:
 def _compared(parts: Mapping[str, Any]) -> dict[str, Any]:
     """Return what must be the same; which device an engine gives is no matter: none of its data is in a checkpoint."""
     found = {part: value for part, value in parts.items() if part not in _ANYTHING}
-    variables = {name: value for name, value in found.get("variables", {}).items() if name not in _GIVEN}
+    variables = {name: value for name, value in found.get("variables", {}).items() if name not in DEVICES}
     return {**found, "variables": variables}
 
 

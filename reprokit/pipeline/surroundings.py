@@ -10,7 +10,10 @@ import os
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
-__all__ = ["INHERITED", "inherited"]
+__all__ = ["DEVICES", "INHERITED", "inherited"]
+
+#: Which devices a process may use: engines give each worker others, so that two do not use the same.
+DEVICES = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 
 #: Variables that every step inherits (a trailing ``*`` matches the rest). They say where
 #: programs, files and services are. Thread limits are not among them: they are the record's, or the spec's.

@@ -15,6 +15,7 @@ from typing import Any
 from reprokit.capture.environment.machine import THREADS
 from reprokit.errors import ReprokitError
 from reprokit.pipeline.result import DIED, DONE, FAILED, NOT_MADE, REFUSED, TIMED_OUT
+from reprokit.pipeline.surroundings import DEVICES
 from reprokit.records import Record
 from reprokit.replay.process import THREAD_LIMITS
 
@@ -26,8 +27,6 @@ KILLED = 137  # as a shell tells it: 128 + SIGKILL
 
 # What engines set in their workers, and no run of the user's would have: it would change results, or only the record.
 _SET_BY_ENGINES = ("PYTHONHASHSEED", "MALLOC_TRIM_THRESHOLD_", "__DASK_PARENT_PID")
-# What the engine gives a worker, so that two do not use the same device.
-_GIVEN_BY_ENGINES = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +115,7 @@ def variables_here(recorded: Iterable[str], environ: Mapping[str, str] | None = 
     """
     there = os.environ if environ is None else environ
     fixed = (*THREADS, *THREAD_LIMITS, *_SET_BY_ENGINES)
-    patterns = [pattern for pattern in recorded if pattern not in _GIVEN_BY_ENGINES]
+    patterns = [pattern for pattern in recorded if pattern not in DEVICES]
     found: dict[str, str | None] = {name: there.get(name) for name in fixed}
     return found | {
         name: value for name, value in there.items() if any(fnmatchcase(name, pattern) for pattern in patterns)
